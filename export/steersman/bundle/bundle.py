@@ -1,0 +1,94 @@
+"""Reading one bundle: every byte that is used has been checked against the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from steersman.bundle.digest import contract_digest, sha256
+from steersman.bundle.errors import BundleCorruptError, BundleNotFoundError
+from steersman.bundle.manifest import MANIFEST_FILE, SCHEMA_VERSION, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on disk whose manifest has been read.
+
+    Attributes:
+        path: Its folder.
+        manifest: The manifest.
+        digest: SHA-256 of the manifest's bytes; names the bundle as a whole, since those name every file.
+    """
+
+    path: Path
+    manifest: Manifest
+    digest: str
+
+    @classmethod
+    def open(cls, path: Path) -> Bundle:
+        """Reads the manifest.
+
+        Raises:
+            BundleNotFoundError: There is no manifest.
+            BundleCorruptError: The manifest is malformed or does not agree with itself.
+        """
+        file = path / MANIFEST_FILE
+        try:
+            data = file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise BundleNotFoundError(
+                "no bundle here", where=str(path), expected=f"a folder with {MANIFEST_FILE}"
+            ) from None
+        manifest = _parse(data, file)
+        if contract_digest(manifest.contract) != manifest.contract_digest:
+            raise BundleCorruptError(
+                "the contract does not match its digest", where=str(file), hint="Export the policy again."
+            )
+        return cls(path, manifest, sha256(data))
+
+    def read(self, name: str) -> bytes:
+        """Reads one file and checks it.
+
+        Raises:
+            BundleCorruptError: The file is not in the manifest, is missing or was changed.
+        """
+        entry = self.manifest.files.get(name)
+        where = str(self.path / name)
+        if entry is None:
+            raise BundleCorruptError("the manifest does not name this file", where=where)
+        try:
+            data = (self.path / name).read_bytes()
+        except FileNotFoundError:
+            raise BundleCorruptError("file of the bundle is missing", where=where) from None
+        if (found := sha256(data)) != entry.sha256:
+            raise BundleCorruptError(
+                f"content was changed: SHA-256 is {found[:12]}…",
+                where=where,
+                expected=f"{entry.sha256[:12]}…",
+                hint="Copy the bundle again or export the policy again.",
+            )
+        return data
+
+    def verify(self) -> None:
+        """Checks every file.
+
+        Raises:
+            BundleCorruptError: A file is missing or was changed.
+        """
+        for name in self.manifest.files:
+            self.read(name)
+
+
+def _parse(data: bytes, file: Path) -> Manifest:
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise BundleCorruptError(
+            f"not a manifest of schema version {SCHEMA_VERSION}: {place}: {first['msg']}",
+            where=str(file),
+            hint="Export the policy again with this version of Steersman.",
+        ) from None

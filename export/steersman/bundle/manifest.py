@@ -1,0 +1,167 @@
+"""The manifest: everything about a bundle but its numbers.
+
+`manifest.json` is this model. Schema version N is read by readers of N and N+1; what is added gets a default.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field
+
+from steersman.bundle.specs import Contract, Spec
+
+SCHEMA_VERSION = 1
+
+POLICY_NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+"""Policy names: safe as a folder, a label and a path segment."""
+
+PolicyName = Annotated[str, Field(pattern=POLICY_NAME)]
+FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.]{0,62}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+MANIFEST_FILE = "manifest.json"
+REFERENCE_FILE = "reference.npz"
+CERTIFICATE_FILE = "certificate.npz"
+
+
+class Environment(Spec):
+    """The environment that on-policy data came from: a gymnasium id and its keyword arguments."""
+
+    id: str
+    kwargs: dict[str, object] = {}
+
+
+class Provenance(Spec):
+    """Where the policy comes from.
+
+    Attributes:
+        algorithm: SB3's name, such as PPO.
+        libraries: Versions that trained (as far as the file tells) and exported it.
+        zip_sha256: Digest of the SB3 file.
+        environment: Where on-policy data came from.
+        run: Name of the training run.
+        mean_return: Mean evaluation return that training reached, in the environment's unit.
+        train_steps: Environment steps trained.
+    """
+
+    algorithm: str
+    libraries: dict[str, str] = {}
+    zip_sha256: Sha256
+    environment: Environment | None = None
+    run: str | None = None
+    mean_return: float | None = None
+    train_steps: int | None = None
+
+
+class Tolerance(Spec):
+    """How far a variant may be from the recorded answers.
+
+    Numbers agree within `atol + rtol * |expected|`; choices agree except on ties and, beside those, in a
+    share of at most `flip_rate` of the rows.
+    """
+
+    atol: float
+    rtol: float = 0.0
+    flip_rate: float = 0.0
+
+
+class Flips(Spec):
+    """How often quantization changed a greedy decision, on on-policy states.
+
+    Attributes:
+        states: States compared, ties not counted.
+        flips: Decisions that differ (discrete), or that differ by more than 1 % of the range (Box).
+        ties: States left out because the two best actions of fp32 are closer than 1e-4 of the logit range.
+        upper_95: Upper end of the one-sided 95 % Clopper-Pearson interval of the flip rate.
+    """
+
+    states: int
+    flips: int
+    ties: int
+    upper_95: float
+
+
+class Variant(Spec):
+    """One form of the policy.
+
+    Attributes:
+        file: ONNX file in the bundle.
+        scheme: How it was made: `float32`, `static_qdq`, `static_qdq_hidden` or `weight_only`.
+        size_bytes: Size of the file.
+        latency_us: Median microseconds of one run on the exporting host, by batch size.
+        tolerance: What the certificate allows.
+        flips: Evidence against fp32; None for fp32 itself.
+        max_error: Largest difference of a distribution parameter from fp32.
+        mean_total_variation: Mean total variation distance of the action distribution from fp32's.
+    """
+
+    file: FileName
+    scheme: str
+    size_bytes: int
+    latency_us: dict[int, float] = {}
+    tolerance: Tolerance
+    flips: Flips | None = None
+    max_error: float | None = None
+    mean_total_variation: float | None = None
+
+
+class RejectedVariant(Spec):
+    """A variant that was tried and left out, with the reason."""
+
+    scheme: str
+    reason: str
+    flips: Flips | None = None
+    latency_us: dict[int, float] = {}
+
+
+class Parity(Spec):
+    """How fp32 compares with SB3's own `predict`.
+
+    Attributes:
+        states: States compared.
+        disagreements: Choices that differ outside ties.
+        ties: States left out as ties.
+        max_action_error: Largest difference of a continuous action.
+        max_parameter_error: Largest difference of a distribution parameter.
+    """
+
+    states: int
+    disagreements: int
+    ties: int
+    max_action_error: float
+    max_parameter_error: float
+
+
+class ReferenceInfo(Spec):
+    """What `reference.npz` was made from. Synthetic: samples of the observation space, no policy involved."""
+
+    synthetic: bool
+    episodes: dict[str, int] = {}
+    steps: dict[str, int] = {}
+    mean_return: dict[str, float] = {}
+
+
+class FileDigest(Spec):
+    """Digest and size of one file."""
+
+    sha256: Sha256
+    size_bytes: int
+
+
+class Manifest(Spec):
+    """See the module. `files` names every other file of the bundle."""
+
+    schema_version: Literal[1] = 1
+    policy: PolicyName
+    version: Annotated[int, Field(ge=1)]
+    created: AwareDatetime
+    provenance: Provenance
+    contract: Contract
+    contract_digest: Sha256
+    opset: int
+    variants: dict[Literal["fp32", "int8"], Variant]
+    rejected_variants: tuple[RejectedVariant, ...] = ()
+    parity: Parity
+    reference: ReferenceInfo
+    files: dict[FileName, FileDigest]

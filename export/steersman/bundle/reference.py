@@ -1,0 +1,97 @@
+"""The reference: what observations and actions looked like when the policy ran as intended.
+
+`reference.npz` holds, for each serving mode that has one (`greedy`, `sampled`), the arrays named here.
+Observations are counted in bins per feature. With quantile edges e_0 <= ... <= e_K (K = 10):
+
+    bin 0: x < e_0 (underflow)    bin k: e_{k-1} <= x < e_k    bin K+1: x >= e_K (overflow)    bin K+2: NaN
+
+Actions are counted per dimension: per choice for discrete kinds, in bins of the same form for Box.
+Steps of one episode are correlated, so thresholds come from resampling whole episodes, never single steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steersman.bundle.arrays import pack, unpack
+from steersman.bundle.errors import BundleCorruptError
+
+BINS = 10
+"""Quantile bins per feature, underflow, overflow and NaN not counted."""
+
+CELLS = BINS + 3
+"""Bins per feature, all counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The reference of one serving mode. F features, D action dimensions, A cells at most per dimension.
+
+    Attributes:
+        feature_edges: [F, BINS + 1] float64, non-decreasing along the second axis.
+        feature_counts: [F, CELLS] int64, steps counted per cell.
+        feature_design_effect: [F] float64, mean Rao-Scott design effect of the cell shares (1 if steps were
+            independent), already times (1 + a^2), second order (Satterthwaite).
+        feature_degrees_of_freedom: [F] float64, Satterthwaite degrees of freedom.
+        feature_thresholds: [W, R, F] float64, PSI per feature such that a window of `windows[w]` undrifted
+            episodes exceeds any of them with probability `alarm_rates[r]`: by episode-block bootstrap of both
+            reference and window, corrected over features (Westfall-Young minimum p).
+        action_edges: [D, BINS + 1] float64 for Box; [0, BINS + 1] for discrete kinds.
+        action_counts: [D, A] int64; dimension d uses its first cells, the rest stay 0.
+        action_thresholds: [W, R, D] float64, as `feature_thresholds`.
+        windows: [W] int64, window sizes in episodes.
+        alarm_rates: [R] float64.
+        episodes: Scalar int64, number of episodes.
+    """
+
+    feature_edges: NDArray[np.float64]
+    feature_counts: NDArray[np.int64]
+    feature_design_effect: NDArray[np.float64]
+    feature_degrees_of_freedom: NDArray[np.float64]
+    feature_thresholds: NDArray[np.float64]
+    action_edges: NDArray[np.float64]
+    action_counts: NDArray[np.int64]
+    action_thresholds: NDArray[np.float64]
+    windows: NDArray[np.int64]
+    alarm_rates: NDArray[np.float64]
+    episodes: NDArray[np.int64]
+
+    def feature_shares(self) -> NDArray[np.float64]:
+        """[F, CELLS] shares with Jeffreys smoothing (0.5 per cell), so that none is zero."""
+        return smoothed_shares(self.feature_counts)
+
+
+def smoothed_shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Shares along the last axis, 0.5 added to each cell (Jeffreys prior of a multinomial)."""
+    padded = counts + 0.5
+    return np.asarray(padded / padded.sum(axis=-1, keepdims=True))
+
+
+def pack_references(references: Mapping[str, Reference]) -> bytes:
+    """The bytes of `reference.npz`."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for mode, reference in references.items():
+        arrays |= {f"{mode}/{field.name}": getattr(reference, field.name) for field in fields(Reference)}
+    return pack(arrays)
+
+
+def unpack_references(data: bytes, where: str) -> dict[str, Reference]:
+    """References by mode.
+
+    Raises:
+        BundleCorruptError: An array is missing or the file is not one of arrays.
+    """
+    arrays = unpack(data, where)
+    modes = {name.split("/", 1)[0] for name in arrays}
+    try:
+        return {
+            mode: Reference(**{field.name: arrays[f"{mode}/{field.name}"] for field in fields(Reference)})
+            for mode in sorted(modes)
+        }
+    except KeyError as error:
+        raise BundleCorruptError(f"array {error.args[0]!r} is missing", where=where) from None

@@ -1,0 +1,179 @@
+"""A folder of bundles: `<root>/<policy>/<version>/`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from steersman.bundle.bundle import Bundle
+from steersman.bundle.digest import sha256
+from steersman.bundle.errors import (
+    BundleCorruptError,
+    BundleError,
+    BundleExistsError,
+    BundleNotFoundError,
+    UsageError,
+)
+from steersman.bundle.manifest import MANIFEST_FILE, POLICY_NAME, FileDigest, Manifest
+
+ManifestBuilder = Callable[[int, dict[str, FileDigest]], Manifest]
+"""Makes the manifest from the version that was claimed and the digests of the other files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """Bundles under one root folder. Versions are positive integers; other entries are left alone."""
+
+    root: Path
+
+    def policies(self) -> tuple[str, ...]:
+        """Names of the policies that have at least one version, sorted."""
+        if not self.root.is_dir():
+            return ()
+        names = (entry.name for entry in self.root.iterdir() if entry.is_dir())
+        return tuple(sorted(name for name in names if re.match(POLICY_NAME, name) and self.versions(name)))
+
+    def versions(self, policy: str) -> tuple[int, ...]:
+        """Versions of a policy, ascending; empty where there is none."""
+        check_policy_name(policy)
+        folder = self.root / policy
+        if not folder.is_dir():
+            return ()
+        return tuple(sorted(int(entry.name) for entry in folder.iterdir() if _is_version(entry)))
+
+    def open(self, policy: str, version: int | None = None) -> Bundle:
+        """Opens one version, the newest by default.
+
+        Raises:
+            BundleNotFoundError: There is no such policy or version.
+            BundleCorruptError: The manifest is malformed, or is another policy's.
+        """
+        versions = self.versions(policy)
+        if not versions or (version is not None and version not in versions):
+            raise BundleNotFoundError(
+                f"no policy {policy!r}" if not versions else f"policy {policy!r} has no version {version}",
+                where=str(self.root),
+                expected=f"one of {list(versions or self.policies())}",
+            )
+        bundle = Bundle.open(self.root / policy / str(version or versions[-1]))
+        return _named_alike(bundle, policy, version or versions[-1])
+
+    def publish(
+        self, policy: str, files: Mapping[str, bytes], build: ManifestBuilder, version: int | None = None
+    ) -> Bundle:
+        """Writes a bundle: all of it or nothing.
+
+        The files are written to a temporary folder beside the versions, which is then renamed. Renaming
+        onto an existing version fails, so two exporters never get the same one: without `version`, the
+        next free one is taken.
+
+        Raises:
+            BundleExistsError: The version is there already.
+            BundleError: The bundle could not be written, such as for want of space.
+        """
+        check_policy_name(policy)
+        folder = self.root / policy
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+        try:
+            return self._publish(staging, files, build, version)
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            _remove_if_empty(folder)
+
+    def _publish(
+        self, staging: Path, files: Mapping[str, bytes], build: ManifestBuilder, version: int | None
+    ) -> Bundle:
+        for name, data in files.items():
+            _write(staging / name, data)
+        digests = {
+            name: FileDigest(sha256=sha256(data), size_bytes=len(data)) for name, data in files.items()
+        }
+        staging.chmod(0o755)
+        while True:
+            claimed = version or max(self.versions(staging.parent.name), default=0) + 1
+            manifest = build(claimed, digests)
+            _write(staging / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode() + b"\n")
+            target = staging.parent / str(claimed)
+            if _rename_to_free(staging, target):
+                return Bundle.open(target)
+            if version is not None:
+                raise BundleExistsError(
+                    f"version {version} exists already",
+                    where=str(target),
+                    hint="Choose another version, or leave the choice to the exporter.",
+                )
+
+
+def check_policy_name(policy: str) -> None:
+    """Refuses names that are unsafe as a folder or a label.
+
+    Raises:
+        UsageError: The name is not a policy name.
+    """
+    if not re.match(POLICY_NAME, policy):
+        raise UsageError(
+            f"{policy!r} is not a policy name",
+            expected="lower-case letters, digits, '.', '_' and '-', at most 63",
+        )
+
+
+def _is_version(entry: Path) -> bool:
+    return bool(re.fullmatch(r"[1-9][0-9]{0,17}", entry.name)) and entry.is_dir()
+
+
+def _named_alike(bundle: Bundle, policy: str, version: int) -> Bundle:
+    found = (bundle.manifest.policy, bundle.manifest.version)
+    if found != (policy, version):
+        raise BundleCorruptError(
+            f"the manifest is of policy {found[0]!r} version {found[1]}",
+            where=str(bundle.path),
+            expected=f"policy {policy!r} version {version}",
+            hint="Bundles must not be renamed; export the policy under the name wanted.",
+        )
+    return bundle
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _rename_to_free(staging: Path, target: Path) -> bool:
+    if target.exists():
+        return False
+    try:
+        staging.rename(target)
+    except OSError as error:
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+            return False
+        raise
+    return True
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        return
+
+
+def _cannot_write(folder: Path, error: OSError) -> BundleError:
+    return BundleError(
+        f"the bundle could not be written: {error.strerror or error}",
+        where=str(folder),
+        hint="Nothing was left behind.",
+    )

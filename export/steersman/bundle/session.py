@@ -1,0 +1,100 @@
+"""Running a policy: one ONNX Runtime session, set up for small models.
+
+Policies are micro-sized. One thread without spinning is fastest for them and leaves the other cores alone,
+and it keeps results independent of the number of cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from steersman.bundle.errors import BundleCorruptError
+from steersman.bundle.specs import Contract
+
+Array = NDArray[Any]
+CONTRACT_KEY = "steersman.contract_digest"
+"""Key of the ONNX metadata entry that binds a graph to its contract."""
+
+
+class PolicySession:
+    """A loaded variant of a policy.
+
+    Args:
+        model: The ONNX file's bytes.
+        contract: What the graph takes and gives.
+        digest: The contract's digest; the graph must carry the same.
+        where: Name for error messages.
+
+    Raises:
+        BundleCorruptError: The graph cannot be loaded or was made for another contract.
+    """
+
+    def __init__(self, model: bytes, contract: Contract, digest: str, where: str) -> None:
+        self.contract = contract
+        try:
+            self._session = ort.InferenceSession(model, _options(), providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions share no base class but this one
+            raise BundleCorruptError(
+                f"ONNX Runtime {ort.__version__} cannot load the graph: {error}", where=where
+            ) from error
+        if self._session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY) != digest:
+            raise BundleCorruptError("the graph was made for another contract", where=where)
+        self._inputs = frozenset(node.name for node in self._session.get_inputs())
+        self._run_options = ort.RunOptions()
+        self._run_options.only_execute_path_to_fetches = True
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Names of the graph's inputs; all of them must be fed."""
+        return self._inputs
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
+        """Runs the part of the graph that `outputs` need.
+
+        Args:
+            outputs: Names of the outputs wanted.
+            feeds: One C-contiguous array per input, each with the same first axis N.
+
+        Returns:
+            One array per name, in the same order, each with first axis N.
+        """
+        results: list[Array] = self._session.run(outputs, feeds, self._run_options)
+        return results
+
+    def feeds(
+        self,
+        observations: Mapping[str, Array],
+        action_mask: NDArray[np.bool_] | None = None,
+        noise: NDArray[np.float32] | None = None,
+    ) -> dict[str, Array]:
+        """Adds what is left out: an all-true mask, and noise that no greedy output depends on.
+
+        Args:
+            observations: By graph input name (`obs`, `obs/<key>`), each [N, *shape] of the declared dtype.
+            action_mask: [N, mask width].
+            noise: [N, noise width].
+        """
+        rows = len(next(iter(observations.values())))
+        feeds = dict(observations)
+        if self.contract.mask_width:
+            every = np.ones((rows, self.contract.mask_width), np.bool_)
+            feeds["action_mask"] = every if action_mask is None else action_mask
+        if self.contract.noise is not None:
+            neutral = np.full((rows, self.contract.noise.width), 0.5, np.float32)
+            feeds["noise"] = neutral if noise is None else noise
+        return feeds
+
+
+def _options() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options

@@ -1,0 +1,39 @@
+"""What is counted, by name: the vocabulary that the counters share between workers and supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from steersman.bundle.specs import Contract
+from steersman.monitoring.blocks import BlockSpec
+from steersman.monitoring.counters import Layout, Slot
+from steersman.serving.decision import REASONS, SOURCES
+from steersman.serving.errors import Code
+
+METHODS = ("Act", "ActStream", "GetPolicy", "ListPolicies", "ReportOutcome")
+CODES = ("ok", *(str(code) for code in Code))
+
+
+def counters_layout(workers: int, slot_cells: int) -> Layout:
+    """Layout of the counter file of a server with so many workers."""
+    return Layout(slots=workers, slot_cells=slot_cells, methods=METHODS, codes=CODES)
+
+
+def block_spec(policy: str, version: int, lane: str, contract: Contract, modes: Sequence[str]) -> BlockSpec:
+    """What is counted for a version in a lane whose bundle has references for `modes`."""
+    names = (tuple(map(str, SOURCES)), tuple(map(str, REASONS)))
+    spec = BlockSpec(policy=policy, version=version, lane=lane, sources=names[0], reasons=names[1])
+    return spec.watching(contract, modes)
+
+
+class CallCounter:
+    """Counts the calls that this worker answered, by method and status."""
+
+    def __init__(self, slot: Slot) -> None:
+        self._process = slot.process
+        self._methods = {name: i for i, name in enumerate(slot.layout.methods)}
+        self._codes = {name: i for i, name in enumerate(slot.layout.codes)}
+
+    def __call__(self, method: str, code: Code | None) -> None:
+        """Counts a call; `code` is None when it succeeded."""
+        self._process.count_call(self._methods[method], self._codes["ok" if code is None else str(code)])

@@ -1,0 +1,51 @@
+"""Errors of the server. Transports map `Code` to their own status; nothing here knows of gRPC."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from steersman.bundle.errors import SteersmanError
+
+
+class ServingError(SteersmanError):
+    """The server cannot start or go on."""
+
+
+class Code(StrEnum):
+    """What kind of failure a call met."""
+
+    INVALID_ARGUMENT = "invalid_argument"
+    """The caller must change the call."""
+    NOT_FOUND = "not_found"
+    """No such policy or version."""
+    FAILED_PRECONDITION = "failed_precondition"
+    """The call is well-formed, but no permitted answer to it exists."""
+    UNIMPLEMENTED = "unimplemented"
+    """This server does not offer that."""
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    """The caller's deadline has passed."""
+    UNAVAILABLE = "unavailable"
+    """Not now; try again."""
+    INTERNAL = "internal"
+    """A defect of the server; the log has the details."""
+
+
+class CallError(Exception):
+    """A whole call failed.
+
+    Args:
+        code: What kind of failure.
+        reason: Machine-readable reason, lower_snake_case.
+        message: What was wrong, where, what was expected; safe to show to a caller.
+    """
+
+    def __init__(self, code: Code, reason: str, message: str) -> None:
+        self.code = code
+        self.reason = reason
+        self.message = message
+        super().__init__(message)
+
+
+def invalid(reason: str, message: str) -> CallError:
+    """A `CallError` for a malformed call."""
+    return CallError(Code.INVALID_ARGUMENT, reason, message)

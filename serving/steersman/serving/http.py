@@ -1,0 +1,83 @@
+"""The supervisor's HTTP port: metrics for Prometheus, health for orchestrators. It changes nothing.
+
+/metrics   all counters of all workers
+/healthz   200 while the supervisor runs
+/readyz    200 while every worker answers calls, else 503
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from steersman.serving.errors import ServingError
+
+ReadinessProbe = Callable[[], tuple[bool, str]]
+"""Whether every worker answers, and a line that says so."""
+
+
+class HttpServer:
+    """Serves on a thread of its own until closed.
+
+    Raises:
+        ServingError: The address is in use or not ours.
+    """
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, readiness: ReadinessProbe) -> None:
+        handler = type("Handler", (_Handler,), {"registry": registry, "readiness": staticmethod(readiness)})
+        try:
+            self._server = ThreadingHTTPServer((host, port), handler)
+        except OSError as error:
+            raise ServingError(
+                f"cannot listen for HTTP: {error.strerror}",
+                where=f"{host}:{port}",
+                hint="Choose another with --http-port; 0 picks a free one.",
+            ) from None
+        self._server.daemon_threads = True
+        self.address = f"{host}:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    registry: ClassVar[CollectorRegistry]
+    readiness: ClassVar[Callable[..., tuple[bool, str]]]
+    timeout = 10
+
+    def do_GET(self) -> None:
+        match self.path.partition("?")[0]:
+            case "/metrics":
+                encoder, content_type = choose_encoder(self.headers.get("Accept", ""))
+                self._answer(HTTPStatus.OK, encoder(self.registry), content_type)
+            case "/healthz":
+                self._answer(HTTPStatus.OK, b"ok\n")
+            case "/readyz":
+                ready, text = self.readiness()
+                status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+                self._answer(status, f"{text}\n".encode())
+            case _:
+                self._answer(HTTPStatus.NOT_FOUND, b"expected /metrics, /healthz or /readyz\n")
+
+    def _answer(
+        self, status: HTTPStatus, body: bytes, content_type: str = "text/plain; charset=utf-8"
+    ) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the library's name
+        """Scrapes are not worth a line each."""

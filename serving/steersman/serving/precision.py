@@ -1,0 +1,80 @@
+"""Which variant to run on this host: measured once, then remembered.
+
+int8 is slower than fp32 for SB3's default nets and up to three times faster for wide ones, depending on the
+processor. So `auto` times both at batch 1, alternating, and keeps the answer in a file, by bundle, processor
+and version of ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from steersman.bundle.session import PolicySession
+
+Array = NDArray[Any]
+ROUNDS = 40
+CACHE_FILE = "precision.json"
+
+
+def fastest(sessions: Mapping[str, PolicySession], row: Mapping[str, Array], digest: str, cache: Path) -> str:
+    """Name of the fastest variant.
+
+    Args:
+        sessions: The variants that may be used, by name.
+        row: One row per graph input, to time with.
+        digest: Digest of the bundle.
+        cache: Folder where the answer is remembered.
+    """
+    if len(sessions) == 1:
+        return next(iter(sessions))
+    key = f"{digest}/{_processor()}/{ort.__version__}"
+    known = _read(cache)
+    if known.get(key) not in sessions:
+        known[key] = _measure(sessions, row)
+        _write(cache, known)
+    return known[key]
+
+
+def _measure(sessions: Mapping[str, PolicySession], row: Mapping[str, Array]) -> str:
+    times: dict[str, list[int]] = {name: [] for name in sessions}
+    for _ in range(ROUNDS):
+        for name, session in sessions.items():
+            started = perf_counter_ns()
+            session.run(("action",), row)
+            times[name].append(perf_counter_ns() - started)
+    return min(times, key=lambda name: statistics.median(times[name]))
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _read(cache: Path) -> dict[str, str]:
+    try:
+        known = json.loads((cache / CACHE_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write(cache: Path, known: Mapping[str, str]) -> None:
+    """Remembers; that it cannot be remembered costs a measurement next time, no more."""
+    with contextlib.suppress(OSError):
+        temporary = cache / f".{CACHE_FILE}.{os.getpid()}"
+        temporary.write_text(json.dumps(known, indent=1))
+        temporary.replace(cache / CACHE_FILE)

@@ -1,0 +1,115 @@
+"""What a policy is, on the wire."""
+
+from __future__ import annotations
+
+from steersman.bundle.specs import (
+    ActionSpec,
+    BoxAction,
+    DiscreteAction,
+    MultiBinaryAction,
+    MultiDiscreteAction,
+    ObservationSpec,
+)
+from steersman.serving.errors import CallError, Code
+from steersman.serving.rollout.snapshot import VersionInfo
+from steersman.serving.routing import PolicyRuntime, RoutingTable
+from steersman.serving.rpc.convert import CODES
+from steersman.v1 import policy_pb2 as pb
+
+_KINDS = {
+    "discrete": pb.ACTION_KIND_DISCRETE,
+    "multi_discrete": pb.ACTION_KIND_MULTI_DISCRETE,
+    "multi_binary": pb.ACTION_KIND_MULTI_BINARY,
+    "box": pb.ACTION_KIND_BOX,
+}
+_MODES = {"greedy": pb.ACTION_MODE_GREEDY, "sampled": pb.ACTION_MODE_SAMPLED}
+
+
+def describe_policy(routing: RoutingTable, name: str) -> pb.PolicyDescription:
+    """The answer to `GetPolicy`.
+
+    Raises:
+        CallError: There is no such policy, or none of its versions could be loaded.
+    """
+    policy = routing.policy(name)
+    if not policy.lanes:
+        message = f"policy {name!r} has no version that could be loaded"
+        raise CallError(Code.UNAVAILABLE, "policy_not_ready", message)
+    manifest = policy.lanes[0].loaded.manifest
+    contract = manifest.contract
+    environment = manifest.provenance.environment
+    return pb.PolicyDescription(
+        policy=name,
+        observations=[_observation(spec) for spec in contract.observations],
+        action=_action(contract.action),
+        action_mask=pb.ActionMaskSpec(segments=contract.action.mask_segments),
+        recurrent=bool(contract.state),
+        modes=[_MODES[mode] for mode in contract.modes],
+        algorithm=manifest.provenance.algorithm,
+        environment=environment.id if environment else "",
+        versions=_versions(policy),
+    )
+
+
+def summarize_policies(routing: RoutingTable, prefix: str) -> pb.ListPoliciesResponse:
+    """The answer to `ListPolicies`."""
+    return pb.ListPoliciesResponse(
+        policies=[
+            pb.PolicySummary(policy=name, versions=_versions(policy))
+            for name, policy in sorted(routing.policies.items())
+            if name.startswith(prefix)
+        ]
+    )
+
+
+def _versions(policy: PolicyRuntime) -> list[pb.PolicyVersion]:
+    return [_version(policy, info) for info in policy.route.versions]
+
+
+def _version(policy: PolicyRuntime, info: VersionInfo) -> pb.PolicyVersion:
+    lanes = [lane for lane in policy.lanes if lane.version == info.version]
+    failure = policy.failures.get(info.version) or (info.detail if info.state == "failed" else "")
+    state = pb.VERSION_STATE_AVAILABLE
+    if lanes:
+        state = pb.VERSION_STATE_READY
+    elif failure:
+        state = pb.VERSION_STATE_FAILED
+    return pb.PolicyVersion(
+        version=info.version,
+        state=state,
+        detail=failure,
+        digest=info.digest,
+        variant=lanes[0].loaded.variant if lanes else "",
+        lanes=[lane.lane for lane in lanes],
+        created_unix_nanos=info.created_unix_nanos,
+    )
+
+
+def _observation(spec: ObservationSpec) -> pb.ObservationSpec:
+    return pb.ObservationSpec(
+        key=spec.key,
+        dtype=CODES[spec.dtype],
+        shape=spec.shape,
+        low=spec.low,
+        high=spec.high,
+        feature_names=spec.feature_names,
+        units=spec.units,
+    )
+
+
+def _action(spec: ActionSpec) -> pb.ActionSpec:
+    message = pb.ActionSpec(
+        kind=_KINDS[spec.kind], dtype=CODES[spec.dtype], shape=spec.shape, names=spec.names
+    )
+    match spec:
+        case DiscreteAction():
+            message.nvec.append(spec.n)
+            message.start = spec.start
+        case MultiDiscreteAction():
+            message.nvec.extend(spec.nvec)
+        case MultiBinaryAction():
+            message.nvec.extend((2,) * spec.n)
+        case BoxAction():
+            message.low.extend(spec.low)
+            message.high.extend(spec.high)
+    return message

@@ -1,0 +1,33 @@
+"""From the server's failures to gRPC's status codes: the one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import grpc
+
+from steersman.serving.decision import Reason
+from steersman.serving.errors import Code
+
+REASON_METADATA_KEY = "steersman-reason"
+"""Trailing metadata with the machine-readable reason of a failed call."""
+
+STATUS: Mapping[Code, grpc.StatusCode] = {code: grpc.StatusCode[code.name] for code in Code}
+
+REASON_CODES: Mapping[Reason, Code] = {
+    Reason.OBSERVATION_NON_FINITE: Code.INVALID_ARGUMENT,
+    Reason.OBSERVATION_OUT_OF_BOUNDS: Code.INVALID_ARGUMENT,
+    Reason.OBSERVATION_OUT_OF_TRAINING_RANGE: Code.FAILED_PRECONDITION,
+    Reason.MODEL_ERROR: Code.INTERNAL,
+    Reason.MODEL_NON_FINITE: Code.INTERNAL,
+    Reason.ACTION_MASKED: Code.FAILED_PRECONDITION,
+    Reason.MASK_ALL_FALSE: Code.INVALID_ARGUMENT,
+    Reason.NO_FEASIBLE_ACTION: Code.FAILED_PRECONDITION,
+}
+"""Code of a call whose only row failed for this reason."""
+
+
+def rpc_code(code: Code) -> int:
+    """The number of google.rpc.Code."""
+    number: int = STATUS[code].value[0]
+    return number

@@ -1,0 +1,106 @@
+"""Settings of the server: a YAML file, environment variables and flags, in rising order of precedence."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
+
+from steersman.bundle.errors import UsageError
+from steersman.bundle.validation import settings_error
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def default_state_dir() -> Path:
+    """Where the server keeps what must survive a restart, unless told otherwise."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "steersman"
+
+
+class ServerSettings(BaseSettings):
+    """All settings of `steersman serve`. Environment variables are `STEERSMAN_<NAME>`, lists in them JSON.
+
+    Attributes:
+        repository: Folder of bundles.
+        deployments: Deployment files; a policy without one runs its newest version, without a fallback.
+        policies: Policies to serve; empty serves all that the repository has.
+        host: Address for gRPC. Loopback unless told otherwise.
+        port: Port for gRPC; 0 picks a free one.
+        http_host: Address for metrics and health over HTTP.
+        http_port: Port for it; 0 picks a free one.
+        workers: Number of worker processes.
+        state_dir: Folder for what must survive a restart.
+        max_rows: Most rows per call.
+        max_message_bytes: Largest request.
+        lame_duck_s: Seconds between saying NOT_SERVING and refusing calls at shutdown.
+        grace_s: Seconds that calls in flight get to finish.
+        hang_timeout_s: A worker that gives no sign of life for so long is ended and started again.
+        start_timeout_s: Seconds that a worker gets to load its policies.
+        log_level: debug, info, warning or error.
+        ready_file: Written (JSON with the addresses) once all workers answer.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="STEERSMAN_", extra="forbid", frozen=True)
+
+    repository: Path
+    deployments: tuple[Path, ...] = ()
+    policies: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: Port = 50051
+    http_host: str = "127.0.0.1"
+    http_port: Port = 8080
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    state_dir: Path = Field(default_factory=default_state_dir)
+    max_rows: Annotated[int, Field(ge=1)] = 4096
+    max_message_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+    lame_duck_s: Annotated[float, Field(ge=0)] = 0.0
+    grace_s: Annotated[float, Field(ge=0)] = 5.0
+    hang_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    start_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    ready_file: Path | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the file."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+
+def load_settings(config: Path | None, flags: dict[str, Any]) -> ServerSettings:
+    """Settings from a file (optional), the environment, and flags that were given.
+
+    Raises:
+        UsageError: A setting is unknown, missing or has a wrong value, or the file cannot be read.
+    """
+    where = str(config) if config else None
+    if config is not None and not config.is_file():
+        raise UsageError("no such file", where=where, expected="a YAML file of settings")
+
+    class FromFile(ServerSettings):
+        model_config = SettingsConfigDict(yaml_file=config)
+
+    try:
+        return FromFile(**flags)
+    except ValidationError as error:
+        raise settings_error(error, ServerSettings, where=where or "settings") from None
+    except (yaml.YAMLError, OSError, TypeError, ValueError, SettingsError) as error:
+        raise UsageError(f"cannot be read: {' '.join(str(error).split())}", where=where) from None

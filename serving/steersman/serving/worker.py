@@ -1,0 +1,160 @@
+"""A worker: the data plane. `python -m steersman.serving.worker FD`, spawned by the supervisor only.
+
+It owns the transports and the engine, counts in its slot of shared memory, and talks to the supervisor over
+the socket FD. It never opens the store and serves no HTTP. One event loop, one thread for calls; loading
+happens on another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from steersman.bundle.errors import SteersmanError
+from steersman.monitoring.counters import Slot
+from steersman.serving.counting import CallCounter
+from steersman.serving.engine import Engine
+from steersman.serving.loader import Loader
+from steersman.serving.logs import configure_logs
+from steersman.serving.messages import (
+    MAX_LINE,
+    TO_WORKER,
+    Drain,
+    Failed,
+    Failure,
+    LoadedLane,
+    Ready,
+    Route,
+    Routed,
+    Start,
+    line,
+)
+from steersman.serving.rollout.snapshot import RoutingSnapshot
+from steersman.serving.routing import RoutingTable
+from steersman.serving.rpc.batcher import Batcher
+from steersman.serving.rpc.server import Address, GrpcioServer
+
+HEARTBEAT_S = 0.5
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One worker's life, from `Start` to `Drain`."""
+
+    def __init__(self, start: Start, slot: Slot, writer: asyncio.StreamWriter) -> None:
+        self._slot = slot
+        self._writer = writer
+        self._engine = Engine(bytes.fromhex(start.salt), start.max_rows)
+        self._loader = Loader(slot.block, Path(start.cache))
+        batcher = Batcher(self._engine, CallCounter(slot))
+        self._server = GrpcioServer(batcher, Address(start.host, start.port), start.max_message_bytes)
+
+    async def run(self, snapshot: RoutingSnapshot, reader: asyncio.StreamReader) -> None:
+        """Serves until told to drain, or until the supervisor is gone."""
+        self._engine.swap(self._loader.load(snapshot, self._engine.routing))
+        await self._server.start(self._engine.routing)
+        self._slot.process.ready_unix_ns = time.time_ns()
+        heartbeat = asyncio.create_task(self._beat())
+        self._say(Ready(routed=self._routed()))
+        drain = await self._follow(reader)
+        await self._server.stop(drain.lame_duck_s, drain.grace_s)
+        heartbeat.cancel()
+
+    async def _follow(self, reader: asyncio.StreamReader) -> Drain:
+        """Takes new snapshots until there is a reason to end."""
+        async for data in reader:
+            message = TO_WORKER.validate_json(data)
+            if isinstance(message, Drain):
+                return message
+            if isinstance(message, Route):
+                await self._route(message.snapshot)
+        log.warning("the supervisor is gone; ending")
+        return Drain(lame_duck_s=0.0, grace_s=5.0)
+
+    async def _route(self, snapshot: RoutingSnapshot) -> None:
+        self._engine.swap(await asyncio.to_thread(self._loader.load, snapshot, self._engine.routing))
+        await self._server.show(self._engine.routing)
+        self._say(self._routed())
+
+    async def _beat(self) -> None:
+        """Shows that the event loop turns."""
+        process = self._slot.process
+        while True:
+            process.heartbeat_ns = time.monotonic_ns()
+            process.resident_bytes = resident_bytes()
+            await asyncio.sleep(HEARTBEAT_S)
+
+    def _say(self, message: Ready | Routed) -> None:
+        self._writer.write(line(message))
+
+    def _routed(self) -> Routed:
+        routing = self._engine.routing
+        return Routed(generation=routing.generation, lanes=_lanes(routing), failures=_failures(routing))
+
+
+def _lanes(routing: RoutingTable) -> tuple[LoadedLane, ...]:
+    return tuple(
+        LoadedLane(
+            policy=name,
+            lane=lane.lane,
+            version=lane.version,
+            variant=lane.loaded.variant,
+            digest=lane.loaded.digest,
+        )
+        for name, policy in routing.policies.items()
+        for lane in policy.lanes
+    )
+
+
+def _failures(routing: RoutingTable) -> tuple[Failure, ...]:
+    return tuple(
+        Failure(policy=name, version=version, message=message)
+        for name, policy in routing.policies.items()
+        for version, message in policy.failures.items()
+    )
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not say."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * 4096
+    return 0
+
+
+async def serve(channel: socket.socket) -> int:
+    """Runs a worker that is told what to do over `channel`. Returns its exit status."""
+    reader, writer = await asyncio.open_unix_connection(sock=channel, limit=MAX_LINE)
+    start = TO_WORKER.validate_json(await reader.readline())
+    if not isinstance(start, Start):
+        return 2
+    configure_logs(start.log_level, as_json=start.log_json)
+    try:
+        slot = Slot.open(Path(start.segment), start.slot)
+        slot.process.begin(os.getpid())
+        await Worker(start, slot, writer).run(start.snapshot, reader)
+    except SteersmanError as error:
+        writer.write(line(Failed(message=str(error))))
+        await writer.drain()
+        return error.exit_code
+    return 0
+
+
+def main() -> int:
+    """Entry point. The supervisor decides when to end, so signals meant for the group are left to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    channel.setblocking(False)  # noqa: FBT003  the library's name for it
+    return asyncio.run(serve(channel))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""A worker as its supervisor sees it: a child process, a socket pair, and what it last said."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from steersman.serving.errors import ServingError
+from steersman.serving.messages import (
+    MAX_LINE,
+    TO_SUPERVISOR,
+    Drain,
+    Failed,
+    Ready,
+    Route,
+    Routed,
+    Start,
+    line,
+)
+from steersman.serving.rollout.snapshot import RoutingSnapshot
+
+log = logging.getLogger(__name__)
+
+
+class WorkerProcess:
+    """One life of one worker. A worker that ended is replaced by another object with the same slot."""
+
+    def __init__(self, slot: int, on_routed: Callable[[int, Routed], None]) -> None:
+        self.slot = slot
+        self.started_at = time.monotonic()
+        self.routed: Routed | None = None
+        self._on_routed = on_routed
+        self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._answer: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
+        self._listener: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id; 0 before it was spawned."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers calls."""
+        return self.alive and self.routed is not None
+
+    async def spawn(self, start: Start, timeout_s: float) -> None:
+        """Starts the process and waits until it answers calls.
+
+        Raises:
+            ServingError: It could not start, or took longer than `timeout_s`.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "steersman.serving.worker", str(theirs.fileno())),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_LINE)
+        self._listener = asyncio.create_task(self._listen(reader))
+        self._writer.write(line(start))
+        try:
+            await asyncio.wait_for(asyncio.shield(self._answer), timeout_s)
+        except TimeoutError:
+            await self.kill()
+            raise ServingError(f"worker {self.slot} was not ready within {timeout_s:g} s") from None
+
+    def route(self, snapshot: RoutingSnapshot) -> None:
+        """Hands over another snapshot."""
+        self._send(Route(snapshot=snapshot))
+
+    async def drain(self, lame_duck_s: float, grace_s: float) -> int:
+        """Ends the worker in good order, by force if that takes too long. Returns its exit status."""
+        if self._process is None:
+            return 0
+        self._send(Drain(lame_duck_s=lame_duck_s, grace_s=grace_s))
+        try:
+            return await asyncio.wait_for(self._process.wait(), lame_duck_s + grace_s + 5.0)
+        except TimeoutError:
+            log.warning("worker did not end in time", extra={"worker": self.slot})
+            await self.kill()
+            return self._process.returncode or -9
+
+    async def kill(self) -> None:
+        """Ends the worker at once."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        await self.wait()
+
+    async def wait(self) -> int:
+        """Waits until the process has ended. Returns its exit status."""
+        status = await self._process.wait() if self._process else 0
+        if self._writer is not None:
+            self._writer.close()
+        return status
+
+    def _send(self, message: Route | Drain) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(line(message))
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(ConnectionError):
+            async for data in reader:
+                try:
+                    self._hear(TO_SUPERVISOR.validate_json(data))
+                except ValidationError:
+                    log.exception("worker said something unknown", extra={"worker": self.slot})
+        if not self._answer.done():
+            self._answer.set_exception(ServingError(f"worker {self.slot} ended before it was ready"))
+
+    def _hear(self, message: Ready | Routed | Failed) -> None:
+        match message:
+            case Ready(routed=routed):
+                self._take(routed)
+                self._answer.set_result(message)
+            case Routed():
+                self._take(message)
+            case Failed(message=why):
+                self._answer.set_exception(ServingError(why))
+
+    def _take(self, routed: Routed) -> None:
+        self.routed = routed
+        self._on_routed(self.slot, routed)
