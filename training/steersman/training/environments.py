@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
+from steersman.bundle.validation import close_match
 from steersman.training.errors import TrainingUsageError
-from steersman.training.explain import one_line, suggestion
+from steersman.training.explain import one_line
 from steersman.training.learnable import check_learnable, check_normalizable
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def register(settings: TrainingSettings) -> None:
     raise TrainingUsageError(
         "no environment is registered under this id",
         where=f"--env {settings.env_id}",
-        hint=suggestion(settings.env_id, gymnasium.registry)
+        hint=close_match(settings.env_id, gymnasium.registry)
         or "Name the module that registers it with --env-import.",
     )
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pydantic import ValidationError
 
 
@@ -26,12 +23,3 @@ def one_line(error: BaseException) -> str:
     """The kind of an exception and its message, without line breaks or a full stop."""
     text = " ".join(str(error).split()).rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def suggestion(word: str, known: Iterable[str]) -> str | None:
-    """A question naming what was perhaps meant, or None when nothing is close."""
-    by_folded = {name.casefold(): name for name in known}
-    close = difflib.get_close_matches(word.casefold(), by_folded, n=3)
-    if not close:
-        return None
-    return f"Did you mean {' or '.join(by_folded[name] for name in close)}?"

@@ -22,8 +22,9 @@ from pydantic import (
     ValidationError,
 )
 
+from steersman.bundle.validation import close_match
 from steersman.training.errors import TrainingUsageError
-from steersman.training.explain import first_problem, suggestion
+from steersman.training.explain import first_problem
 from steersman.training.vocabulary import Algorithm
 
 if TYPE_CHECKING:
@@ -153,5 +154,5 @@ def as_written(hyperparameters: Hyperparameters) -> dict[str, JsonValue]:
 
 def _unknown(algo: Algorithm, name: str) -> TrainingUsageError:
     known = MODELS[algo].model_fields
-    hint = ELSEWHERE.get(name) or suggestion(name, known) or f"Known: {', '.join(sorted(known))}."
+    hint = ELSEWHERE.get(name) or close_match(name, known) or f"Known: {', '.join(sorted(known))}."
     return TrainingUsageError(f"{algo} has no such hyperparameter", where=f"hyperparameter {name}", hint=hint)
