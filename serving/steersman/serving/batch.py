@@ -27,11 +27,13 @@ class Columns:
         observations: Each [N, *shape].
         action_mask: [N, mask width]; None allows everything.
         rows: N.
+        starts: Rows that begin an episode.
     """
 
     observations: Mapping[str, Array]
     action_mask: NDArray[np.bool_] | None
     rows: int
+    starts: int = 0
 
 
 def check_call(call: Call, contract: Contract, max_rows: int) -> Columns:
@@ -54,7 +56,7 @@ def check_call(call: Call, contract: Contract, max_rows: int) -> Columns:
             "mode_not_offered",
             f"policy {call.policy!r} cannot be {call.mode}: it has no distribution",
         )
-    return Columns(observations, _mask(call, contract, rows), rows)
+    return Columns(observations, _mask(call, contract, rows), rows, call.starts)
 
 
 def join(parts: Sequence[Columns]) -> Columns:
@@ -63,7 +65,8 @@ def join(parts: Sequence[Columns]) -> Columns:
         return parts[0]
     names = parts[0].observations
     observations = {name: np.concatenate([part.observations[name] for part in parts]) for name in names}
-    return Columns(observations, _join_masks(parts), sum(part.rows for part in parts))
+    rows, starts = sum(part.rows for part in parts), sum(part.starts for part in parts)
+    return Columns(observations, _join_masks(parts), rows, starts)
 
 
 def _join_masks(parts: Sequence[Columns]) -> NDArray[np.bool_] | None:
@@ -136,7 +139,9 @@ def _mask(call: Call, contract: Contract, rows: int) -> NDArray[np.bool_] | None
     if call.action_mask is None:
         return None
     if not contract.mask_width:
-        raise invalid("action_mask_not_applicable", "action_mask is given, but continuous actions take none")
+        raise invalid(
+            "action_mask_not_applicable", "action_mask is given; expected none, since actions are continuous"
+        )
     mask = _typed(
         _shaped(call.action_mask, (contract.mask_width,), "action_mask"),
         np.dtype(np.bool_),
@@ -160,8 +165,11 @@ def _check_per_row_fields(call: Call, rows: int) -> None:
         if length not in {0, rows}:
             raise invalid(name, f"{name} has {length} entries; expected none or {rows}, one per row")
     if any(len(name.encode()) > MAX_EPISODE_ID_BYTES for name in call.episode_ids):
-        raise invalid("episode_ids", f"an episode id is longer than {MAX_EPISODE_ID_BYTES} bytes")
+        raise invalid(
+            "episode_ids", f"an episode id is too long; expected at most {MAX_EPISODE_ID_BYTES} bytes"
+        )
     if any(len(key) > MAX_IDEMPOTENCY_KEY_BYTES for key in call.idempotency_keys):
         raise invalid(
-            "idempotency_keys", f"an idempotency key is longer than {MAX_IDEMPOTENCY_KEY_BYTES} bytes"
+            "idempotency_keys",
+            f"an idempotency key is too long; expected at most {MAX_IDEMPOTENCY_KEY_BYTES} bytes",
         )

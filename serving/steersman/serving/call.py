@@ -41,6 +41,7 @@ class Call:
         evidence: Outputs wanted beside the action: `value`, `entropy`, `distribution`.
         episode_ids: One per row, or empty.
         idempotency_keys: One per row, or empty; an empty key lets the server choose the decision id.
+        starts: Number of rows that begin an episode.
         per_row: Lengths of the request's other per-row fields, by name, to be checked.
         arrived_ns: When the transport had the call, `time.perf_counter_ns`.
     """
@@ -53,5 +54,6 @@ class Call:
     evidence: frozenset[str] = frozenset()
     episode_ids: Sequence[str] = ()
     idempotency_keys: Sequence[bytes] = ()
+    starts: int = 0
     per_row: Mapping[str, int] = field(default_factory=dict)
     arrived_ns: int = 0

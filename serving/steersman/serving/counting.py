@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from steersman.bundle.specs import Contract
+from steersman.bundle.manifest import Manifest
+from steersman.bundle.reference import Reference
 from steersman.monitoring.blocks import BlockSpec
 from steersman.monitoring.counters import Layout, Slot
 from steersman.serving.decision import REASONS, SOURCES
@@ -19,11 +20,16 @@ def counters_layout(workers: int, slot_cells: int) -> Layout:
     return Layout(slots=workers, slot_cells=slot_cells, methods=METHODS, codes=CODES)
 
 
-def block_spec(policy: str, version: int, lane: str, contract: Contract, modes: Sequence[str]) -> BlockSpec:
-    """What is counted for a version in a lane whose bundle has references for `modes`."""
-    names = (tuple(map(str, SOURCES)), tuple(map(str, REASONS)))
-    spec = BlockSpec(policy=policy, version=version, lane=lane, sources=names[0], reasons=names[1])
-    return spec.watching(contract, modes)
+def block_spec(manifest: Manifest, lane: str, references: Mapping[str, Reference]) -> BlockSpec:
+    """What is counted for a version in a lane, given the bundle's references by mode."""
+    spec = BlockSpec(
+        policy=manifest.policy,
+        version=manifest.version,
+        lane=lane,
+        sources=tuple(map(str, SOURCES)),
+        reasons=tuple(map(str, REASONS)),
+    )
+    return spec.watching(manifest.contract, references)
 
 
 class CallCounter:

@@ -20,11 +20,11 @@ _LAYERS = {
     Reason.MODEL_NON_FINITE: "model",
     Reason.ACTION_MASKED: "mask",
 }
-_MODEL_MESSAGES = {
+_MESSAGES = {
     Reason.MODEL_ERROR: "the model could not be run",
     Reason.MODEL_NON_FINITE: "the model's output is not finite",
     Reason.ACTION_MASKED: "the model's action is not allowed by the mask",
-    Reason.MASK_ALL_FALSE: "action_mask forbids every choice of a segment; expected at least one that is allowed",
+    Reason.MASK_ALL_FALSE: "action_mask forbids every choice of a segment; expected one that is allowed",
 }
 
 
@@ -45,23 +45,18 @@ def explain_fallbacks(work: Work, answered_by: Mapping[int, str]) -> list[Interv
 
 def explain_failures(work: Work) -> list[RowError]:
     """One error per row that has no action."""
-    infeasible = frozenset(work.no_feasible.tolist())
-    return [
-        _row_error(work, row, infeasible=row in infeasible) for row in np.flatnonzero(work.failed).tolist()
-    ]
+    return [_row_error(work, row) for row in np.flatnonzero(work.failed).tolist()]
 
 
-def _row_error(work: Work, row: int, *, infeasible: bool) -> RowError:
-    cause = REASONS[work.reasons[row]]
-    message = _MODEL_MESSAGES.get(cause) or work.lane.guard.explain(
-        row, work.columns.observations, work.features
-    )
-    if not infeasible:
-        return RowError(row, cause, message)
-    if not work.lane.fallback.names:
-        return RowError(row, cause, f"{message}; the deployment declares no fallback", _retryable(cause))
-    told = f"{message}; nothing that the fallback offers is allowed here"
-    return RowError(row, Reason.NO_FEASIBLE_ACTION, told)
+def _row_error(work: Work, row: int) -> RowError:
+    reason = REASONS[work.reasons[row]]
+    cause = reason if work.causes is None else REASONS[work.causes[row]]
+    message = _MESSAGES.get(cause) or work.lane.guard.explain(row, work.columns.observations, work.features)
+    if reason is Reason.NO_FEASIBLE_ACTION:
+        return RowError(row, reason, f"{message}; nothing that the fallback offers is allowed here")
+    if not work.lane.fallback.names and cause is not Reason.MASK_ALL_FALSE:
+        message += "; the deployment declares no fallback"
+    return RowError(row, reason, message, _retryable(cause))
 
 
 def _retryable(cause: Reason) -> bool:

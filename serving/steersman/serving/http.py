@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -18,6 +19,7 @@ from prometheus_client.exposition import choose_encoder
 
 from steersman.serving.errors import ServingError
 
+log = logging.getLogger(__name__)
 ReadinessProbe = Callable[[], tuple[bool, str]]
 """Whether every worker answers, and a line that says so."""
 
@@ -59,8 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         match self.path.partition("?")[0]:
             case "/metrics":
-                encoder, content_type = choose_encoder(self.headers.get("Accept", ""))
-                self._answer(HTTPStatus.OK, encoder(self.registry), content_type)
+                self._metrics()
             case "/healthz":
                 self._answer(HTTPStatus.OK, b"ok\n")
             case "/readyz":

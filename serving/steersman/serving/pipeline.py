@@ -36,7 +36,6 @@ _MODEL_SOURCE: Mapping[Mode, int] = {
     "sampled": SOURCE_CODE[Source.EXPLORATION],
 }
 _EVIDENCE_OUTPUTS = frozenset({"value", "entropy"})
-_NO_ROWS = np.empty(0, np.intp)
 _NO_REASON = np.int8(0)
 
 
@@ -54,7 +53,7 @@ class Work:
         reasons: [N] codes of `Reason`.
         unanswered: [N], rows that the policy may not answer.
         failed: [N], rows that shall not be answered at all.
-        no_feasible: Indices of the rows that the fallback chain had no permitted answer for.
+        causes: [N] codes of `Reason`, why the fallback was asked; None where that is `reasons`.
         outputs: The model's outputs by name; None where the model could not be run.
     """
 
@@ -67,7 +66,7 @@ class Work:
     reasons: NDArray[np.int8]
     unanswered: NDArray[np.bool_]
     failed: NDArray[np.bool_]
-    no_feasible: NDArray[np.intp]
+    causes: NDArray[np.int8] | None = None
     outputs: Mapping[str, Array] | None = None
 
     def refuse(self, rows: NDArray[np.bool_], reason: Reason) -> None:
@@ -120,7 +119,6 @@ def _begin(lane: LaneRuntime, mode: Mode, columns: Columns) -> Work:
         reasons=np.zeros(rows, np.int8),
         unanswered=np.zeros(rows, np.bool_),
         failed=np.zeros(rows, np.bool_),
-        no_feasible=_NO_ROWS,
     )
 
 
@@ -208,10 +206,17 @@ def _fall_back(work: Work) -> Mapping[int, str]:
     answered = asked[answer.answered]
     work.actions[answered] = answer.actions[answer.answered]
     work.sources[answered] = SOURCE_CODE[Source.FALLBACK]
-    work.no_feasible = asked[~answer.answered]
-    work.failed[work.no_feasible] = True
+    _give_up(work, asked[~answer.answered])
     members = answer.members[answer.answered].tolist()
     return {row: answer.names[member] for row, member in zip(answered.tolist(), members, strict=True)}
+
+
+def _give_up(work: Work, rows: NDArray[np.intp]) -> None:
+    """Rows that nothing may answer. An empty chain leaves the reason why it was asked."""
+    work.failed[rows] = True
+    if work.lane.fallback.names:
+        work.causes = work.reasons.copy()
+        work.reasons[rows] = REASON_CODE[Reason.NO_FEASIBLE_ACTION]
 
 
 def _conclude(
@@ -281,5 +286,6 @@ def _record(work: Work) -> None:
             features=np.empty((work.columns.rows, 0)) if work.features is None else work.features,
             actions=work.actions,
             answered=~work.failed if work.failed.any() else None,
+            starts=work.columns.starts,
         )
     )

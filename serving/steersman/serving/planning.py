@@ -16,6 +16,7 @@ from steersman.bundle.errors import SteersmanError, UsageError
 from steersman.bundle.manifest import REFERENCE_FILE
 from steersman.bundle.reference import Reference, unpack_references
 from steersman.bundle.repository import Repository
+from steersman.bundle.specs import Contract
 from steersman.monitoring.blocks import Allocator, PlacedBlock
 from steersman.safety.fallback import FallbackChain
 from steersman.safety.guard import Guard
@@ -30,7 +31,7 @@ class PlannedLane:
 
     policy: str
     placed: PlacedBlock
-    digest: str
+    contract: Contract
     references: Mapping[str, Reference]
 
 
@@ -91,7 +92,7 @@ class Planner:
         references = _references(bundle)
         _check_safety(deployment, bundle, references)
         manifest = bundle.manifest
-        spec = block_spec(manifest.policy, manifest.version, STABLE, manifest.contract, tuple(references))
+        spec = block_spec(manifest, STABLE, references)
         placed = self._allocator.place(spec)
         lane = LaneRoute(lane=STABLE, version=manifest.version, digest=bundle.digest, block=placed)
         route = PolicyRoute(
@@ -101,7 +102,7 @@ class Planner:
             safety=deployment.safety,
             precision=deployment.precision,
         )
-        return route, PlannedLane(manifest.policy, placed, bundle.digest, references)
+        return route, PlannedLane(manifest.policy, placed, manifest.contract, references)
 
     def _versions(self, policy: str, routed: Bundle) -> tuple[VersionInfo, ...]:
         """Newest first. Only the routed one has been read."""

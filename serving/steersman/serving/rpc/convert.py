@@ -74,6 +74,7 @@ def decode_call(request: pb.ActRequest) -> Call:
         evidence=_decode_evidence(request),
         episode_ids=request.episode_ids,
         idempotency_keys=request.idempotency_keys,
+        starts=_starts(request),
         per_row=_per_row_lengths(request),
         arrived_ns=perf_counter_ns(),
     )
@@ -128,6 +129,13 @@ def _decode_evidence(request: pb.ActRequest) -> frozenset[str]:
     if unknown:
         raise invalid("evidence", f"evidence {sorted(unknown)} is unknown; expected {sorted(_EVIDENCE)}")
     return frozenset(_EVIDENCE[item] for item in request.evidence)
+
+
+def _starts(request: pb.ActRequest) -> int:
+    """Rows that begin an episode, told by `episode_starts` or else by step 0."""
+    if request.episode_starts:
+        return sum(request.episode_starts)
+    return list(request.steps).count(0)
 
 
 def _per_row_lengths(request: pb.ActRequest) -> dict[str, int]:

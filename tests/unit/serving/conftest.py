@@ -1,0 +1,101 @@
+"""An engine with toy policies, without processes or transports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import ArrayLike
+
+from steersman.bundle.specs import Contract, Mode
+from steersman.monitoring.blocks import BlockView
+from steersman.monitoring.counters import Segment, Slot
+from steersman.serving.call import Call, RawTensor
+from steersman.serving.counting import counters_layout
+from steersman.serving.engine import Engine
+from steersman.serving.loader import Loader
+from steersman.serving.planning import Plan, Planner
+from steersman.serving.rollout.deployment import Deployment
+from steersman.serving.routing import RoutingTable
+from support.toy_bundle import box_contract, discrete_contract, publish_toy
+
+SALT = bytes(range(32))
+
+
+class Kit:
+    """An engine over a repository, and its counters."""
+
+    def __init__(self, root: Path, deployments: Sequence[dict[str, Any]], max_rows: int = 4096) -> None:
+        segment = Segment.create(root / "counters", counters_layout(1, 100_000))
+        parsed = {str(d["policy"]): Deployment.model_validate(d) for d in deployments}
+        planner = Planner(root / "bundles", parsed, (), segment.allocator())
+        self.plan: Plan = planner.plan(generation=1)
+        slot = Slot.open(segment.path, 0)
+        self.engine = Engine(SALT, max_rows)
+        self.engine.swap(Loader(slot.block, root).load(self.plan.snapshot, RoutingTable()))
+        self._segment = segment
+
+    def counts(self, policy: str = "toy") -> BlockView:
+        """What has been counted for a policy."""
+        placed = next(lane.placed for lane in self.plan.lanes if lane.policy == policy)
+        return self._segment.total(placed)
+
+
+KitMaker = Callable[..., Kit]
+
+
+@pytest.fixture
+def bundles(tmp_path: Path) -> Callable[[str, Contract], None]:
+    """Publishes a toy policy."""
+
+    def publish(policy: str, contract: Contract) -> None:
+        publish_toy(tmp_path / "bundles", policy, contract)
+
+    return publish
+
+
+@pytest.fixture(scope="session")
+def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a discrete policy `toy` and a continuous one `cont`."""
+    root = tmp_path_factory.mktemp("toy")
+    publish_toy(root / "bundles", "toy", discrete_contract())
+    publish_toy(root / "bundles", "cont", box_contract())
+    return root
+
+
+@pytest.fixture(scope="session")
+def kit(toy_root: Path) -> KitMaker:
+    """Makes an engine over the toy policies with the safety settings given."""
+
+    def make(toy: dict[str, Any] | None = None, cont: dict[str, Any] | None = None, **options: Any) -> Kit:
+        deployments = [
+            {"policy": name, "safety": safety}
+            for name, safety in (("toy", toy), ("cont", cont))
+            if safety is not None
+        ]
+        return Kit(toy_root, deployments, **options)
+
+    return make
+
+
+def make_call(
+    observation: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    policy: str = "toy",
+    mode: Mode = "greedy",
+    **fields: Any,
+) -> Call:
+    """A call with float32 observations [N, 4] and a boolean mask."""
+    rows = np.asarray(observation, np.float32)
+    allowed = None if mask is None else np.asarray(mask, np.bool_)
+    return Call(
+        policy=policy,
+        observations={"": RawTensor(rows.ravel(), rows.shape, typed=True)},
+        action_mask=None if allowed is None else RawTensor(allowed.ravel(), allowed.shape, typed=True),
+        mode=mode,
+        **fields,
+    )

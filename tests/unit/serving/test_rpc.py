@@ -1,0 +1,255 @@
+"""The wire: `PolicyService` on a real grpcio server in this process, asked by a plain stub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import json_format
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from steersman.serving.ports import HeldPort
+from steersman.serving.rpc.batcher import Batcher
+from steersman.serving.rpc.server import Address, GrpcioServer
+from steersman.v1 import policy_pb2 as pb
+from steersman.v1 import policy_pb2_grpc as rpc
+from unit.serving.conftest import KitMaker
+
+NAN = float("nan")
+FALLBACK = {"fallback": [{"constant": 1}]}
+
+
+@pytest.fixture
+async def channel(kit: KitMaker) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a server of the toy policies."""
+    engine = kit(toy=FALLBACK, max_rows=64).engine
+    held = HeldPort("127.0.0.1", 0)
+    server = GrpcioServer(Batcher(engine, lambda *_: None), Address("127.0.0.1", held.port), 1 << 20)
+    await server.start(engine.routing)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{held.port}") as open_channel:
+        yield open_channel
+    await server.stop(0.0, 1.0)
+    held.close()
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> rpc.PolicyServiceAsyncStub:
+    """A plain stub."""
+    return rpc.PolicyServiceStub(channel)  # type: ignore[return-value]
+
+
+def tensor(array: object, dtype: str = "float32") -> pb.Tensor:
+    """An array as raw bytes."""
+    values = np.asarray(array, dtype)
+    return pb.Tensor(
+        dtype=pb.DType.Value(f"DTYPE_{dtype.upper()}"), shape=values.shape, data=values.tobytes()
+    )
+
+
+async def failure(call: grpc.aio.UnaryUnaryCall) -> tuple[grpc.StatusCode, str, str]:
+    """Status, reason and message of a call that must fail."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    trailing = dict(caught.value.trailing_metadata() or ())
+    return caught.value.code(), str(trailing.get("steersman-reason")), str(caught.value.details())
+
+
+async def test_one_observation(stub: rpc.PolicyServiceAsyncStub) -> None:
+    answer = await stub.Act(pb.ActRequest(policy="toy", observation=tensor([1, 3, 2, 0]), correlation_id=7))
+    assert list(answer.action.shape) == [1]
+    assert np.frombuffer(answer.action.data, "<i8").tolist() == [1]
+    assert (list(answer.sources), list(answer.reasons)) == ([pb.SOURCE_POLICY], [""])
+    assert (list(answer.versions), list(answer.lanes)) == ([1], ["stable"])
+    assert len(answer.decision_ids) == 16
+    assert answer.correlation_id == 7
+
+
+async def test_a_batch_with_a_failing_row_is_ok_and_names_the_row(stub: rpc.PolicyServiceAsyncStub) -> None:
+    request = pb.ActRequest(
+        policy="toy",
+        observation=tensor([[1, 3, 2, 0], [1, 3, 2, 0]]),
+        action_mask=tensor([[False] * 3, [True, False, True]], "bool"),
+    )
+    answer = await stub.Act(request)
+    assert np.frombuffer(answer.action.data, "<i8").tolist() == [0, 2]
+    (error,) = answer.errors
+    assert (error.row, error.reason) == (0, "mask_all_false")
+    assert error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert answer.sources[0] == pb.SOURCE_UNSPECIFIED
+
+
+async def test_numbers_by_hand_are_answered_with_numbers(stub: rpc.PolicyServiceAsyncStub) -> None:
+    """What a person types into grpcurl."""
+    typed = {
+        "policy": "toy",
+        "observation": {"values": [1, 3, 2, 0]},
+        "actionMask": {"values": [1, 0, 1]},
+        "evidence": ["EVIDENCE_VALUE"],
+    }
+    answer = await stub.Act(json_format.Parse(json.dumps(typed), pb.ActRequest()))
+    assert list(answer.action.values) == [2]
+    assert not answer.action.data
+    assert list(answer.values) == pytest.approx([6.0])
+
+
+async def test_a_fallback_is_an_answer_that_says_so(stub: rpc.PolicyServiceAsyncStub) -> None:
+    answer = await stub.Act(pb.ActRequest(policy="toy", observation=tensor([NAN, 0, 0, 0])))
+    assert list(answer.sources) == [pb.SOURCE_FALLBACK]
+    assert list(answer.reasons) == ["observation_non_finite"]
+    (intervention,) = answer.interventions
+    assert (intervention.layer, intervention.name) == ("guard", "constant")
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "reason"),
+    [
+        (pb.ActRequest(policy="nobody"), grpc.StatusCode.NOT_FOUND, "policy_not_found"),
+        (
+            pb.ActRequest(policy="toy", version=9, observation=tensor([0] * 4)),
+            grpc.StatusCode.NOT_FOUND,
+            "version_not_found",
+        ),
+        (pb.ActRequest(policy="toy"), grpc.StatusCode.INVALID_ARGUMENT, "observation_keys"),
+        (
+            pb.ActRequest(policy="toy", observation_dict={"x": tensor([0] * 4)}),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "observation_keys",
+        ),
+        (
+            pb.ActRequest(policy="toy", observation=tensor([0] * 5)),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "observation_shape",
+        ),
+        (
+            pb.ActRequest(policy="toy", observation=tensor([0] * 4, "float64")),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "dtype",
+        ),
+        (
+            pb.ActRequest(policy="toy", observation=pb.Tensor(dtype=pb.DTYPE_FLOAT32, data=b"123")),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "tensor",
+        ),
+        (
+            pb.ActRequest(
+                policy="toy", observation=pb.Tensor(dtype=pb.DTYPE_FLOAT32, data=b"1234", values=[1.0])
+            ),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "tensor",
+        ),
+        (
+            pb.ActRequest(
+                policy="toy", observation=pb.Tensor(dtype=pb.DTYPE_FLOAT32, shape=[-1, 4], data=bytes(16))
+            ),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "tensor",
+        ),
+        (
+            pb.ActRequest(
+                policy="toy", observation=pb.Tensor(dtype=pb.DTYPE_FLOAT32, shape=[2**62, 4], data=bytes(16))
+            ),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "observation_shape",
+        ),
+        (
+            pb.ActRequest(policy="toy", observation=tensor(np.zeros((65, 4)))),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "row_count",
+        ),
+        (
+            pb.ActRequest(policy="toy", observation=tensor([0] * 4), action_mask=tensor([False] * 3, "bool")),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "mask_all_false",
+        ),
+        (
+            pb.ActRequest(policy="toy", observation=tensor([0] * 4), mode=5),  # type: ignore[arg-type]
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "mode",
+        ),
+        (
+            pb.ActRequest(policy="toy", observation=tensor([0] * 4), evidence=[9]),  # type: ignore[list-item]
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "evidence",
+        ),
+        (
+            pb.ActRequest(policy="toy", observation=tensor([0] * 4), episode_tokens=[b"token"]),
+            grpc.StatusCode.UNIMPLEMENTED,
+            "episode_tokens",
+        ),
+        (
+            pb.ActRequest(policy="cont", observation=tensor([NAN] * 4)),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "observation_non_finite",
+        ),
+    ],
+)
+async def test_what_is_wrong_is_a_status_with_a_reason(
+    stub: rpc.PolicyServiceAsyncStub, request_: pb.ActRequest, code: grpc.StatusCode, reason: str
+) -> None:
+    found = await failure(stub.Act(request_))
+    assert found[:2] == (code, reason)
+    assert found[2]
+
+
+async def test_a_stream_goes_on_after_a_bad_request(stub: rpc.PolicyServiceAsyncStub) -> None:
+    requests = [
+        pb.ActRequest(policy="toy", observation=tensor([1, 3, 2, 0]), correlation_id=1),
+        pb.ActRequest(policy="nobody", correlation_id=2),
+        pb.ActRequest(policy="cont", observation=tensor([0.1, 0.1, 0, 0]), correlation_id=3),
+    ]
+    answers = {answer.correlation_id: answer async for answer in stub.ActStream(iter(requests))}
+    assert answers[1].status.code == answers[3].status.code == 0
+    assert answers[2].status.code == grpc.StatusCode.NOT_FOUND.value[0]
+    assert np.frombuffer(answers[3].action.data, "<f4").tolist() == pytest.approx([0.2, 0.0])
+
+
+async def test_calls_of_one_moment_are_answered_each_with_its_own(stub: rpc.PolicyServiceAsyncStub) -> None:
+    rows = np.eye(4, dtype=np.float32)[np.arange(60) % 3]
+    calls = [stub.Act(pb.ActRequest(policy="toy", observation=tensor(row))) for row in rows]
+    actions = [np.frombuffer((await call).action.data, "<i8")[0] for call in calls]
+    assert actions == [i % 3 for i in range(60)]
+
+
+async def test_a_policy_describes_itself(stub: rpc.PolicyServiceAsyncStub) -> None:
+    described = await stub.GetPolicy(pb.GetPolicyRequest(policy="toy"))
+    (observation,) = described.observations
+    assert list(observation.feature_names) == ["left", "right", "up", "down"]
+    assert (described.action.kind, list(described.action.nvec)) == (pb.ACTION_KIND_DISCRETE, [3])
+    assert list(described.action_mask.segments) == [3]
+    assert list(described.modes) == [pb.ACTION_MODE_GREEDY, pb.ACTION_MODE_SAMPLED]
+    (version,) = described.versions
+    assert (version.state, version.variant) == (pb.VERSION_STATE_READY, "fp32")
+    assert (await failure(stub.GetPolicy(pb.GetPolicyRequest(policy="x"))))[0] == grpc.StatusCode.NOT_FOUND
+
+
+async def test_policies_are_listed_by_prefix(stub: rpc.PolicyServiceAsyncStub) -> None:
+    everything = await stub.ListPolicies(pb.ListPoliciesRequest())
+    assert [item.policy for item in everything.policies] == ["cont", "toy"]
+    some = await stub.ListPolicies(pb.ListPoliciesRequest(prefix="t"))
+    assert [item.policy for item in some.policies] == ["toy"]
+
+
+async def test_outcomes_are_not_offered_yet_and_say_so(stub: rpc.PolicyServiceAsyncStub) -> None:
+    code, _, _ = await failure(stub.ReportOutcome(pb.ReportOutcomeRequest()))
+    assert code == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_health_is_told_for_server_service_and_policy(channel: grpc.aio.Channel) -> None:
+    health = health_pb2_grpc.HealthStub(channel)
+    for service in ("", "steersman.v1.PolicyService", "toy"):
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    code, _, _ = await failure(health.Check(health_pb2.HealthCheckRequest(service="nobody")))
+    assert code == grpc.StatusCode.NOT_FOUND
+
+
+async def test_reflection_lists_the_services(channel: grpc.aio.Channel) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+    answers = [answer async for answer in stub.ServerReflectionInfo(asked)]
+    names = {service.name for service in answers[0].list_services_response.service}
+    assert {"steersman.v1.PolicyService", "grpc.health.v1.Health"} <= names
