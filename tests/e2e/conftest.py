@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.toy_bundle import box_contract, discrete_contract, publish_toy
 
 from steersman.serving.testing import RunningServer, running_server
+from support.toy_bundle import box_contract, discrete_contract, publish_toy
 
 DEPLOYMENT = """\
 policy: toy

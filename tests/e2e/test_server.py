@@ -15,12 +15,12 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.scrape import scrape, value, wait_until
-from support.toy_bundle import publish_toy
 
 from steersman.serving.testing import RunningServer, running_server
 from steersman.v1 import policy_pb2 as pb
 from steersman.v1 import policy_pb2_grpc as rpc
+from support.scrape import scrape, value, wait_until
+from support.toy_bundle import publish_toy
 
 NAN = float("nan")
 
@@ -39,7 +39,7 @@ def act(address: str, rows: list[list[float]], policy: str = "toy") -> pb.ActRes
 def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs `steersman serve`, which must end by itself."""
     command = [sys.executable, "-P", "-m", "steersman.cli", "serve", *arguments]
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment}, check=False
     )
 
@@ -191,7 +191,7 @@ def test_settings_come_from_file_then_environment_then_flags(repository: Path, t
 
 def test_a_worker_imports_nothing_that_it_does_not_need() -> None:
     code = "import json, sys, steersman.serving.worker; print(json.dumps(sorted(sys.modules)))"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout  # noqa: S603
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = {name.partition(".")[0] for name in json.loads(printed)}
     forbidden = {"torch", "onnx", "stable_baselines3", "sb3_contrib", "gymnasium"}
     forbidden |= {"sqlalchemy", "typer", "rich", "pydantic_settings", "matplotlib", "pandas"}
@@ -200,7 +200,7 @@ def test_a_worker_imports_nothing_that_it_does_not_need() -> None:
 
 def test_the_supervisor_imports_no_torch() -> None:
     code = "import json, sys, steersman.serving.supervisor; print(json.dumps(sorted(sys.modules)))"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout  # noqa: S603
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = {name.partition(".")[0] for name in json.loads(printed)}
     assert loaded & {"torch", "onnx", "stable_baselines3", "sb3_contrib", "gymnasium"} == set()
 

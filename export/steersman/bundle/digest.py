@@ -18,7 +18,7 @@ def sha256(data: bytes) -> str:
 def canonical_json(model: BaseModel) -> bytes:
     """The same bytes for the same content: sorted keys, no spaces, UTF-8, infinities as strings."""
     return json.dumps(
-        model.model_dump(mode="json"),
+        json.loads(model.model_dump_json()),  # `model_dump` would leave infinities as numbers
         sort_keys=True,
         separators=(",", ":"),
         ensure_ascii=False,

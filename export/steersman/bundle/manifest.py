@@ -134,9 +134,18 @@ class Parity(Spec):
 
 
 class ReferenceInfo(Spec):
-    """What `reference.npz` was made from. Synthetic: samples of the observation space, no policy involved."""
+    """What `reference.npz` was made from.
+
+    Attributes:
+        synthetic: True for samples of the observation space, where no environment was known.
+        features: Observation elements that it covers: all of them, or none where there are too many.
+        episodes: Number of episodes by serving mode.
+        steps: Number of steps, likewise.
+        mean_return: Mean undiscounted return of the episodes that ended by themselves, likewise.
+    """
 
     synthetic: bool
+    features: Annotated[int, Field(ge=0)] = 0
     episodes: dict[str, int] = {}
     steps: dict[str, int] = {}
     mean_return: dict[str, float] = {}

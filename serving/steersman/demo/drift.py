@@ -59,5 +59,7 @@ def judge_episodes(bundle: Bundle, before: Scrape, after: Scrape, episodes: int)
     )
     reference = unpack_references(bundle.read(REFERENCE_FILE), REFERENCE_FILE)[MODE]
     judgement = judge(reference, window.features(names), episodes, alarm_rate=ALARM_RATE)
-    columns = zip(names, judgement.psi.tolist(), judgement.thresholds.tolist(), judgement.verdicts, strict=True)
+    columns = zip(
+        names, judgement.psi.tolist(), judgement.thresholds.tolist(), judgement.verdicts, strict=True
+    )
     return DriftReport(tuple(FeatureDrift(*column) for column in columns))

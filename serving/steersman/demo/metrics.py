@@ -28,7 +28,10 @@ class Scrape:
         """Series of a policy that are worth a look, with their values."""
         samples = [s for f in text_string_to_metric_families(self.text) for s in f.samples]
         mine = [(s.name, s.labels, s.value) for s in samples if s.labels.get("policy") == policy]
-        rows = [(_series(name, label, labels[label]), f"{value:,.0f}") for name, label, labels, value in _picked(mine)]
+        rows = [
+            (_series(name, label, labels[label]), f"{value:,.0f}")
+            for name, label, labels, value in _picked(mine)
+        ]
         return [*rows, ("decided within 1 ms", f"{_share_within_a_millisecond(mine):.1%}")]
 
 

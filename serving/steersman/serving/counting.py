@@ -29,7 +29,7 @@ def block_spec(manifest: Manifest, lane: str, references: Mapping[str, Reference
         sources=tuple(map(str, SOURCES)),
         reasons=tuple(map(str, REASONS)),
     )
-    return spec.watching(manifest.contract, references)
+    return spec.watching(manifest.contract, tuple(references))
 
 
 class CallCounter:

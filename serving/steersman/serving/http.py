@@ -71,6 +71,16 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 self._answer(HTTPStatus.NOT_FOUND, b"expected /metrics, /healthz or /readyz\n")
 
+    def _metrics(self) -> None:
+        encoder, content_type = choose_encoder(self.headers.get("Accept", ""))
+        try:
+            text = encoder(self.registry)
+        except Exception:  # Prometheus must see a failed scrape, and the server must go on
+            log.exception("metrics could not be collected")
+            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"metrics could not be collected; see the log\n")
+        else:
+            self._answer(HTTPStatus.OK, text, content_type)
+
     def _answer(
         self, status: HTTPStatus, body: bytes, content_type: str = "text/plain; charset=utf-8"
     ) -> None:

@@ -1,0 +1,11 @@
+"""Decision safety: what may be asked of a policy, what may leave, and who answers instead.
+
+Pure functions over columns of N rows, compiled once from the deployment's settings and the policy's contract:
+
+- `columns`: the feature matrix that guard and rules read.
+- `guard`: verdicts on observations, before the model.
+- `masks`: which actions the caller's mask allows, checked after every answer.
+- `fallback`: the chain that answers instead of the policy; its members are in `members` and `rules`.
+- `expressions`: the subset of CEL in which rules state their conditions.
+- `settings`: the section of a deployment that configures all of it, with a commented example.
+"""

@@ -1,0 +1,60 @@
+"""The safety section of a deployment, as people write it in YAML.
+
+```yaml
+safety:
+  # Before the model. Each row is checked in this order; the first check that fails decides.
+  # `fallback`: the chain below answers the row. `reject`: the row fails with an error.
+  guard:
+    non_finite: fallback          # NaN and infinities; always checked
+    bounds: off                   # bounds that the observation space declares: off, fallback or reject
+    ranges:                       # limits of your own, by feature name; low, high or both, themselves allowed
+      cart_position: {low: -2.0, high: 2.0}
+      pole_angle: {high: 0.4}
+    ranges_action: fallback
+    training_range:               # leave out for no such check
+      margin: 0.25                # share of the range seen in training that is added on both sides
+      action: fallback
+
+  # Instead of the model. Members are asked in order; a row takes the first action that its mask permits.
+  # A row to which none is permitted fails with `no_feasible_action`: nothing here overrides a mask.
+  fallback:
+    - name: lean                  # what metrics and logs call it; the kind if left out
+      rules:
+        - when: pole_angle + 0.5 * pole_angular_velocity > 0.0
+          then: 1                 # an action as the environment takes it, or the name of a choice
+        - when: obs["pole_angle"] <= 0.0 && abs(cart_position) < 2.0
+          then: 0
+    - constant: 1                 # always the same
+    - preference: [0, 1]          # the first that the mask permits; a good end of any chain
+```
+
+Rules may have a default, for rows on which no condition is true:
+
+```yaml
+    - rules:
+        rules: [{when: "pole_angle > 0.0", then: 1}]
+        default: 0
+```
+
+Rules do not answer a row on which a feature that they read is NaN or infinite; the chain goes on.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from steersman.bundle.validation import Settings
+from steersman.safety.fallback import FallbackSettings
+from steersman.safety.guard import GuardSettings
+
+
+class SafetySettings(Settings):
+    """Guard and fallback of one deployment. The defaults check for NaN and infinities, and answer nothing.
+
+    Attributes:
+        guard: What the guard checks before the model.
+        fallback: Who answers instead of the model, in order.
+    """
+
+    guard: GuardSettings = Field(default_factory=GuardSettings)
+    fallback: FallbackSettings = Field(default_factory=FallbackSettings)

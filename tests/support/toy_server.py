@@ -1,0 +1,300 @@
+"""A real gRPC server that keeps `steersman.v1` on three toy policies, and fails on demand.
+
+Every answer can be worked out by hand:
+    gate    4 float32 -> Discrete(3) from 10; greedy is the largest of the first three features, if allowed
+    arm     Dict of pose float32 [2] and gear int64 [] -> Box [2]; pose times gear
+    memory  uint8 [2, 2] -> MultiDiscrete [2, 3]; recurrent: each answer's token must come with the next step
+A NaN in gate's observation is answered by a fallback, the last allowed choice; a mask that allows nothing fails
+the row. Repeating an idempotency key repeats the decision id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import grpc
+import numpy as np
+
+from steersman.v1 import policy_pb2 as pb
+from steersman.v1 import policy_pb2_grpc as rpc
+
+NAN = math.nan
+CREATED_NANOS = 1_700_000_000_000_001_000
+DTYPES = {pb.DTYPE_FLOAT32: "<f4", pb.DTYPE_INT64: "<i8", pb.DTYPE_UINT8: "u1", pb.DTYPE_BOOL: "?"}
+
+VERSIONS = [
+    pb.PolicyVersion(
+        version=7,
+        state=pb.VERSION_STATE_READY,
+        digest="ab" * 32,
+        variant="int8",
+        lanes=["stable"],
+        created_unix_nanos=CREATED_NANOS,
+    ),
+    pb.PolicyVersion(version=6, state=pb.VERSION_STATE_FAILED, detail="its certificate does not hold"),
+]
+MODES: list[pb.ActionMode.ValueType] = [pb.ACTION_MODE_GREEDY, pb.ACTION_MODE_SAMPLED]
+POLICIES = {
+    "gate": pb.PolicyDescription(
+        policy="gate",
+        observations=[
+            pb.ObservationSpec(
+                dtype=pb.DTYPE_FLOAT32,
+                shape=[4],
+                low=[-math.inf],
+                high=[math.inf],
+                feature_names=list("abcd"),
+            )
+        ],
+        action=pb.ActionSpec(
+            kind=pb.ACTION_KIND_DISCRETE,
+            dtype=pb.DTYPE_INT64,
+            nvec=[3],
+            start=10,
+            names=["left", "stay", "right"],
+        ),
+        action_mask=pb.ActionMaskSpec(segments=[3]),
+        modes=MODES,
+        algorithm="PPO",
+        environment="Gate-v0",
+        versions=VERSIONS,
+    ),
+    "arm": pb.PolicyDescription(
+        policy="arm",
+        observations=[
+            pb.ObservationSpec(key="pose", dtype=pb.DTYPE_FLOAT32, shape=[2], low=[-1], high=[1]),
+            pb.ObservationSpec(key="gear", dtype=pb.DTYPE_INT64, low=[0], high=[5]),
+        ],
+        action=pb.ActionSpec(
+            kind=pb.ACTION_KIND_BOX, dtype=pb.DTYPE_FLOAT32, shape=[2], low=[-5, -5], high=[5, 5]
+        ),
+        modes=MODES,
+        versions=VERSIONS[:1],
+    ),
+    "memory": pb.PolicyDescription(
+        policy="memory",
+        observations=[pb.ObservationSpec(dtype=pb.DTYPE_UINT8, shape=[2, 2], low=[0], high=[255])],
+        action=pb.ActionSpec(
+            kind=pb.ACTION_KIND_MULTI_DISCRETE, dtype=pb.DTYPE_INT64, shape=[2], nvec=[2, 3]
+        ),
+        action_mask=pb.ActionMaskSpec(segments=[2, 3]),
+        recurrent=True,
+        modes=MODES[:1],
+        versions=VERSIONS[:1],
+    ),
+}
+
+
+@dataclass
+class Fault:
+    """A status that the next calls end with."""
+
+    code: grpc.StatusCode
+    times: int
+    details: str
+    reason: str
+
+
+@dataclass
+class Toy(rpc.PolicyServiceServicer):
+    """The servicer; what it was asked is in `requests`."""
+
+    requests: list[Any] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    outcomes: dict[bytes, pb.Outcome] = field(default_factory=dict)
+    answer_edits: dict[str, Any] = field(default_factory=dict)
+
+    def fail(
+        self, code: grpc.StatusCode, times: int = 1, details: str = "as you wish", reason: str = ""
+    ) -> None:
+        """The next `times` calls end with this status."""
+        self.faults.append(Fault(code, times, details, reason))
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        """The requests of one kind."""
+        return [request for request in self.requests if isinstance(request, kind)]
+
+    def Act(self, request: pb.ActRequest, context: Any) -> pb.ActResponse:  # noqa: N802
+        self._note(request, context)
+        description = self._find(request.policy, context)
+        answer = decide(request, description)
+        if len(answer.sources) == 1 and answer.errors:
+            error = answer.errors[0]
+            abort(context, status(error.code), error.message, error.reason)
+        for name, value in self.answer_edits.items():
+            answer.ClearField(name)  # type: ignore[arg-type]
+            if value is not None:
+                answer.MergeFrom(pb.ActResponse(**{name: value}))
+        return answer
+
+    def GetPolicy(self, request: pb.GetPolicyRequest, context: Any) -> pb.PolicyDescription:  # noqa: N802
+        self._note(request, context)
+        return self._find(request.policy, context)
+
+    def ListPolicies(self, request: pb.ListPoliciesRequest, context: Any) -> pb.ListPoliciesResponse:  # noqa: N802
+        self._note(request, context)
+        found = [POLICIES[name] for name in sorted(POLICIES) if name.startswith(request.prefix)]
+        return pb.ListPoliciesResponse(
+            policies=[pb.PolicySummary(policy=p.policy, versions=p.versions) for p in found]
+        )
+
+    def ReportOutcome(self, request: pb.ReportOutcomeRequest, context: Any) -> pb.ReportOutcomeResponse:  # noqa: N802
+        self._note(request, context)
+        answer = pb.ReportOutcomeResponse()
+        for index, outcome in enumerate(request.outcomes):
+            if not outcome.decision_id and not outcome.episode_id:
+                answer.errors.add(index=index, reason="outcome_of_nothing", message="no decision, no episode")
+            elif outcome.idempotency_key in self.outcomes:
+                answer.duplicates += 1
+            else:
+                self.outcomes[outcome.idempotency_key] = outcome
+                answer.accepted += 1
+        return answer
+
+    def _note(self, request: Any, context: Any) -> None:
+        self.requests.append(request)
+        if self.faults:
+            fault = self.faults[0]
+            fault.times -= 1
+            if fault.times == 0:
+                self.faults.pop(0)
+            abort(context, fault.code, fault.details, fault.reason)
+
+    def _find(self, policy: str, context: Any) -> pb.PolicyDescription:
+        if policy not in POLICIES:
+            abort(context, grpc.StatusCode.NOT_FOUND, f"there is no policy {policy!r}", "policy_not_found")
+        return POLICIES[policy]
+
+
+def abort(context: Any, code: grpc.StatusCode, details: str, reason: str) -> NoReturn:
+    """Ends the call as a Steersman server does."""
+    if reason:
+        context.set_trailing_metadata((("steersman-reason", reason),))
+    context.abort(code, details)
+
+
+def status(number: int) -> grpc.StatusCode:
+    """gRPC's status of that number."""
+    return next(code for code in grpc.StatusCode if code.value[0] == number)
+
+
+def decide(request: pb.ActRequest, description: pb.PolicyDescription) -> pb.ActResponse:
+    """The answer, with every column."""
+    tensors = request.observation_dict or {"": request.observation}
+    rows = {key: read(tensor) for key, tensor in tensors.items()}
+    count = len(next(iter(rows.values())))
+    keys = request.idempotency_keys or [os.urandom(16) for _ in range(count)]
+    nothing = [NAN] * count
+    answer = pb.ActResponse(
+        sources=[1 if request.mode < pb.ACTION_MODE_SAMPLED else 2] * count,
+        reasons=[""] * count,
+        versions=[request.version or 7] * count,
+        lanes=["canary" if name.startswith("canary") else "stable" for name in request.episode_ids]
+        or ["stable"] * count,
+        decision_ids=b"".join(hashlib.sha256(key).digest()[:16] for key in keys),
+        log_probs=[-0.5] * count if request.mode == pb.ACTION_MODE_SAMPLED else nothing,
+        propensities=nothing,
+        correlation_id=request.correlation_id,
+    )
+    actions = DECIDERS[description.policy](request, rows, answer)
+    dtype = description.action.dtype
+    answer.action.CopyFrom(pb.Tensor(dtype=dtype, shape=actions.shape, data=actions.tobytes()))
+    add_evidence(request, answer, count)
+    return answer
+
+
+def read(tensor: pb.Tensor) -> np.ndarray:
+    """The tensor as the client must send it: typed bytes and a shape."""
+    return np.frombuffer(tensor.data, DTYPES[tensor.dtype]).reshape(tuple(tensor.shape))
+
+
+def add_evidence(request: pb.ActRequest, answer: pb.ActResponse, count: int) -> None:
+    """What was asked for, and nothing else."""
+    if pb.EVIDENCE_VALUE in request.evidence:
+        answer.values.extend([1.5, *[NAN] * (count - 1)])
+    if pb.EVIDENCE_ENTROPY in request.evidence:
+        answer.entropies.extend([0.25] * count)
+    if pb.EVIDENCE_DISTRIBUTION in request.evidence:
+        spread = np.arange(count * 3, dtype="<f4").reshape(count, 3)
+        answer.distribution.CopyFrom(
+            pb.Tensor(dtype=pb.DTYPE_FLOAT32, shape=spread.shape, data=spread.tobytes())
+        )
+
+
+def fail_row(answer: pb.ActResponse, row: int, code: grpc.StatusCode, reason: str, message: str) -> None:
+    """One row has no action."""
+    answer.errors.add(row=row, reason=reason, message=message, code=code.value[0])
+    answer.sources[row] = pb.SOURCE_UNSPECIFIED
+    answer.reasons[row] = reason
+
+
+def decide_gate(request: pb.ActRequest, rows: dict[str, np.ndarray], answer: pb.ActResponse) -> np.ndarray:
+    """The largest allowed feature."""
+    features = rows[""]
+    allowed = (
+        read(request.action_mask) if request.HasField("action_mask") else np.ones((len(features), 3), bool)
+    )
+    actions = np.zeros(len(features), "<i8")
+    for row, (values, mask) in enumerate(zip(features, allowed, strict=True)):
+        if not mask.any():
+            message = "the action mask forbids every choice"
+            fail_row(answer, row, grpc.StatusCode.INVALID_ARGUMENT, "mask_all_false", message)
+        elif np.isnan(values).any():
+            actions[row] = 10 + np.flatnonzero(mask)[-1]
+            answer.sources[row] = pb.SOURCE_FALLBACK
+            answer.reasons[row] = "observation_non_finite"
+            after = pb.Tensor(dtype=pb.DTYPE_INT64, values=[actions[row]])
+            answer.interventions.add(
+                row=row, layer="guard", name="a", reason="observation_non_finite", after=after, margin=NAN
+            )
+        else:
+            actions[row] = 10 + np.where(mask, values[:3], -np.inf).argmax()
+    return actions
+
+
+def decide_arm(request: pb.ActRequest, rows: dict[str, np.ndarray], answer: pb.ActResponse) -> np.ndarray:
+    """Pose times gear."""
+    return (rows["pose"] * rows["gear"][:, None]).astype("<f4")
+
+
+def decide_memory(request: pb.ActRequest, rows: dict[str, np.ndarray], answer: pb.ActResponse) -> np.ndarray:
+    """The parity of the first byte, and how many steps came before."""
+    count = len(rows[""])
+    steps = request.steps or [0] * count
+    tokens = request.episode_tokens or [b""] * count
+    names = request.episode_ids or [""] * count
+    actions = np.zeros((count, 2), "<i8")
+    for row, (name, step, token) in enumerate(zip(names, steps, tokens, strict=True)):
+        expected = f"{name}:{step}".encode() if step else b""
+        if token != expected or (request.episode_starts and request.episode_starts[row] != (step == 0)):
+            message = f"the token is not that of step {step} of episode {name!r}"
+            fail_row(answer, row, grpc.StatusCode.FAILED_PRECONDITION, "no_feasible_action", message)
+        actions[row] = (rows[""][row, 0, 0] % 2, step % 3)
+        answer.episode_tokens.append(f"{name}:{step + 1}".encode())
+    return actions
+
+
+DECIDERS = {"gate": decide_gate, "arm": decide_arm, "memory": decide_memory}
+
+
+@contextmanager
+def toy_server(toy: Toy, *, health: Any = None) -> Iterator[str]:
+    """Serves on a free port of this host; gives the address."""
+    with futures.ThreadPoolExecutor(4) as pool:
+        server = grpc.server(pool)
+        rpc.add_PolicyServiceServicer_to_server(toy, server)
+        if health is not None:
+            from grpc_health.v1 import health_pb2_grpc
+
+            health_pb2_grpc.add_HealthServicer_to_server(health, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"127.0.0.1:{port}"
+        server.stop(None).wait()

@@ -1,0 +1,81 @@
+import textwrap
+
+import numpy as np
+import pytest
+import yaml
+
+from steersman.bundle.validation import SettingsError, validated
+from steersman.safety import settings as settings_module
+from steersman.safety.fallback import FallbackChain
+from steersman.safety.guard import Guard
+from steersman.safety.settings import SafetySettings
+from unit.safety.strategies import CART, reference_with
+
+
+def examples():
+    """The YAML blocks of the module's docstring."""
+    blocks = str(settings_module.__doc__).split("```")[1::2]
+    return [yaml.safe_load(textwrap.dedent(block.removeprefix("yaml"))) for block in blocks]
+
+
+def test_the_documented_example_loads_and_fits_the_cart():
+    safety = validated(SafetySettings, examples()[0]["safety"], where="example")
+    reference = reference_with([-2.0] * 4, [2.0] * 4)
+    guard = Guard.compile(safety.guard, CART, reference)
+    assert guard.check({}, np.array([[0.0, 0, 0, 0], [0, 0, 0.5, 0]])).passed.tolist() == [True, False]
+    chain = FallbackChain.compile(safety.fallback, CART)
+    assert chain.names == ("lean", "constant", "preference")
+    assert chain.answer(2, features=np.array([[0.0, 0, 0.3, 0], [0, 0, -0.3, 0]])).actions.tolist() == [1, 0]
+
+
+def test_the_documented_rules_with_default_load():
+    safety = validated(SafetySettings, {"fallback": examples()[1]}, where="example")
+    chain = FallbackChain.compile(safety.fallback, CART)
+    assert chain.answer(2, features=np.array([[0.0, 0, 1, 0], [0.0] * 4])).actions.tolist() == [1, 0]
+
+
+def test_the_defaults_guard_against_non_finite_and_answer_nothing():
+    safety = SafetySettings()
+    assert Guard.compile(safety.guard, CART).check({}, np.full((1, 4), 1e30)).clean
+    assert not FallbackChain.compile(safety.fallback, CART).answer(1).answered.any()
+
+
+def test_settings_survive_json():
+    safety = validated(SafetySettings, examples()[0]["safety"], where="example")
+    assert SafetySettings.model_validate_json(safety.model_dump_json()) == safety
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (
+            {"gaurd": {}},
+            "d.yaml: gaurd: unknown field; expected one of fallback, guard. Did you mean guard?",
+        ),
+        (
+            {"fallback": [{"constant": 1}, {"prefernce": [1]}]},
+            (
+                "d.yaml: fallback[1].prefernce: unknown field; expected one of constant, name, "
+                "preference, rules. "
+                "Did you mean preference?"
+            ),
+        ),
+        (
+            {"guard": {"bounds": "on", "ranges_action": "ignore"}},
+            (
+                "d.yaml: guard.bounds: got 'on' (the first of 2 problems); expected 'off', 'fallback' "
+                "or 'reject'"
+            ),
+        ),
+        ("guard", "d.yaml: got 'guard'; expected a mapping"),
+    ],
+)
+def test_mistakes_name_the_field_and_what_was_meant(data, line):
+    with pytest.raises(SettingsError) as error:
+        validated(SafetySettings, data, where="d.yaml")
+    assert str(error.value) == line
+
+
+def test_settings_cannot_be_changed_after_load():
+    with pytest.raises(ValueError, match="frozen"):
+        SafetySettings().guard.bounds = "reject"
