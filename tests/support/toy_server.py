@@ -4,7 +4,7 @@ Every answer can be worked out by hand:
     gate    4 float32 -> Discrete(3) from 10; greedy is the largest of the first three features, if allowed
     arm     Dict of pose float32 [2] and gear int64 [] -> Box [2]; pose times gear
     memory  uint8 [2, 2] -> MultiDiscrete [2, 3]; recurrent: each answer's token must come with the next step
-A NaN in gate's observation is answered by a fallback, the last allowed choice; a mask that allows nothing fails
+A NaN that gate observes is answered by a fallback, the last allowed choice; a mask that allows nothing fails
 the row. Repeating an idempotency key repeats the decision id.
 """
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from steersman.bundle.bundle import Bundle
-from steersman.bundle.errors import SteersmanError, UsageError
+from steersman.bundle.errors import BundleNotFoundError, SteersmanError, UsageError
 from steersman.bundle.manifest import REFERENCE_FILE
 from steersman.bundle.reference import Reference, unpack_references
 from steersman.bundle.repository import Repository
@@ -66,13 +66,20 @@ class Planner:
         self._policies = _served(self._repository, deployments, policies)
 
     def plan(self, generation: int) -> Plan:
-        """Reads the repository as it is now."""
+        """Reads the repository as it is now.
+
+        Raises:
+            UsageError: A deployment does not fit its policy.
+            BundleNotFoundError: A deployment asks for a version that is not there.
+        """
         routes, lanes, failures = [], [], {}
         for name in self._policies:
             deployment = self._deployments.get(name) or Deployment(policy=name)
             try:
                 route, planned = self._plan_policy(deployment)
                 lanes.append(planned)
+            except (UsageError, BundleNotFoundError):
+                raise
             except SteersmanError as error:
                 failures[name] = error
                 route = self._broken(deployment, error)

@@ -1,0 +1,159 @@
+"""The SB3 zip as a file: which members it has and what they hold, before anything is made of it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from steersman.bundle.digest import sha256
+from steersman.export.errors import DamagedFileError, ExportUsageError, UnsupportedError
+from steersman.export.unpickle import read_pickle
+
+DATA = "data"
+WEIGHTS = "policy.pth"
+VERSION = "_stable_baselines3_version"
+SYSTEM = "system_info.txt"
+
+_LIBRARIES = {"Python": "python", "PyTorch": "torch", "Numpy": "numpy", "Gymnasium": "gymnasium", "OpenAI Gym": "gym"}
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An SB3 file, read into memory.
+
+    Attributes:
+        path: Where it was read from.
+        sha256: Digest of its bytes.
+        fields: The JSON of its member `data`. What JSON cannot hold is there as pickles, not yet read.
+        libraries: Versions that saved it, as far as it tells.
+        weights: The member `policy.pth`, not yet read.
+    """
+
+    path: Path
+    sha256: str
+    fields: Mapping[str, Any]
+    libraries: Mapping[str, str]
+    weights: bytes
+
+    def field(self, name: str) -> object:
+        """A field's value; its pickle, if it is one, is read with the allow-list.
+
+        Raises:
+            DamagedFileError: There is no such field, or its pickle is damaged.
+            UnsafePickleError: Its pickle names what is not on the list.
+        """
+        where = f"{self.path}: {name}"
+        if name not in self.fields:
+            raise DamagedFileError("the field is missing", where=where, hint="Save the model again with SB3.")
+        value = self.fields[name]
+        if not isinstance(value, dict) or ":serialized:" not in value:
+            return value
+        try:
+            data = base64.b64decode(value[":serialized:"], validate=True)
+        except (binascii.Error, TypeError, ValueError) as error:
+            raise DamagedFileError("not base64", where=where) from error
+        return read_pickle(data, where)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The policy's weights, by torch's weights-only loader.
+
+        Raises:
+            DamagedFileError: They cannot be read as plain tensors.
+        """
+        try:
+            weights = torch.load(io.BytesIO(self.weights), map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds for a malformed file
+            raise DamagedFileError(
+                f"the weights cannot be read as plain tensors: {_first_line(error)}", where=f"{self.path}: {WEIGHTS}"
+            ) from error
+        return dict(weights)
+
+
+def read_archive(path: Path) -> Archive:
+    """Reads an SB3 zip.
+
+    Raises:
+        ExportUsageError: It is no zip, or a zip of something else.
+        DamagedFileError: It is truncated or malformed.
+    """
+    data = _read_bytes(path)
+    members = _members(data, path)
+    if DATA not in members or WEIGHTS not in members:
+        raise _something_else(path, members)
+    return Archive(path, sha256(data), _fields(members[DATA], path), _libraries(members), members[WEIGHTS])
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ExportUsageError(
+            f"it cannot be read: {error.strerror}", where=str(path), expected="a zip that SB3's `save` wrote"
+        ) from error
+
+
+def _members(data: bytes, path: Path) -> dict[str, bytes]:
+    if not data.startswith(b"PK"):
+        raise ExportUsageError("this is not a zip file", where=str(path), expected="a zip that SB3's `save` wrote")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            wanted = {DATA, WEIGHTS, VERSION, SYSTEM}
+            return {name: archive.read(name) if name in wanted else b"" for name in archive.namelist()}
+    except _BROKEN as error:
+        raise DamagedFileError(
+            f"the zip is truncated or damaged: {_first_line(error)}", where=str(path), hint="Copy the file again."
+        ) from error
+
+
+def _something_else(path: Path, members: Mapping[str, bytes]) -> ExportUsageError:
+    if DATA in members and "parameters" in members:
+        return UnsupportedError(
+            "this file is of Stable-Baselines 2 (TensorFlow)",
+            where=str(path),
+            expected="Stable-Baselines3",
+            hint="Train the policy again with SB3; its weights cannot be taken over.",
+        )
+    inside = ", ".join(sorted(members)[:4]) or "nothing"
+    return ExportUsageError(
+        f"this zip is not an SB3 model: it holds {inside}",
+        where=str(path),
+        expected=f"the members {DATA!r} and {WEIGHTS!r}",
+    )
+
+
+def _fields(data: bytes, path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(data)
+    except ValueError as error:
+        raise DamagedFileError(f"not JSON: {error}", where=f"{path}: {DATA}") from error
+    if not isinstance(fields, dict):
+        raise DamagedFileError("not a JSON object", where=f"{path}: {DATA}")
+    return fields
+
+
+def _libraries(members: Mapping[str, bytes]) -> dict[str, str]:
+    found = {}
+    if VERSION in members:
+        found["stable_baselines3"] = members[VERSION].decode("utf-8", "replace").strip()
+    for line in members.get(SYSTEM, b"").decode("utf-8", "replace").splitlines():
+        if match := re.match(r"(?:- )?([\w ]+): (\S+)", line):
+            name = _LIBRARIES.get(match[1])
+            if name:
+                found[name] = match[2]
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,86 @@
+"""`steersman export`, `verify` and `inspect`: the commands, without the libraries that they need to run."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import typer
+
+from steersman.export import options
+from steersman.export.errors import ExportUsageError
+
+NEEDED = ("torch", "stable_baselines3", "gymnasium", "onnx", "onnxscript")
+
+
+def export(  # noqa: PLR0913  # cap: parameters, one for each option
+    source: options.Source,
+    *,
+    repository: options.RepositoryFolder,
+    policy: options.Policy = None,
+    version: options.Version = None,
+    env: options.Env = None,
+    env_kwargs: options.EnvKwargs = None,
+    env_import: options.EnvImport = None,
+    vecnormalize: options.VecNormalize = None,
+    algo: options.Algo = None,
+    feature_names: options.FeatureNames = None,
+    action_names: options.ActionNames = None,
+    reference_episodes: options.ReferenceEpisodes = 100,
+    require_int8: options.RequireInt8 = False,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Export an SB3 policy as a verified ONNX bundle, quantized where that changes no decisions.
+
+    Nothing that the file contains is run. The bundle is written only when the
+    graph answers as SB3 does.
+
+    Exit status: 0 done, 1 a check failed, 2 used wrongly.
+    """
+    _require_export_extra()
+    from steersman.export.command import parse_settings, run_export
+
+    settings = parse_settings(
+        {
+            "source": source,
+            "repository": repository,
+            "policy": policy,
+            "version": version,
+            "env_id": env,
+            "env_import": env_import,
+            "vecnormalize": vecnormalize,
+            "algo": algo,
+            "reference_episodes": reference_episodes,
+            "require_int8": require_int8,
+            "seed": seed,
+        },
+        env_kwargs=env_kwargs or [],
+        names={"feature_names": feature_names, "action_names": action_names},
+    )
+    run_export(settings, as_json=json, quiet=quiet)
+
+
+def verify(bundle: options.BundlePath, *, json: options.Json = False) -> None:
+    """Check that a bundle is as it was published and answers here as recorded. Needs no torch.
+
+    Exit status: 0 it does, 1 it does not, 2 used wrongly.
+    """
+    from steersman.export.inspection import run_verify
+
+    raise typer.Exit(run_verify(bundle, as_json=json))
+
+
+def inspect(bundle: options.BundlePath, *, json: options.Json = False) -> None:
+    """Print what a policy takes and gives, and the evidence in its bundle."""
+    from steersman.export.inspection import run_inspect
+
+    run_inspect(bundle, as_json=json)
+
+
+def _require_export_extra() -> None:
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ExportUsageError(
+            f"exporting needs {', '.join(missing)}", hint="Install it with: pip install 'steersman[export]'"
+        )

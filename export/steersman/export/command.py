@@ -1,0 +1,79 @@
+"""What `steersman export` does once its options are read."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+
+from steersman.export.display import open_progress, print_export
+from steersman.export.errors import ExportUsageError
+from steersman.export.settings import ExportSettings
+
+_OPTIONS = {"env_id": "--env", "source": "SOURCE"}
+
+
+def parse_settings(
+    values: Mapping[str, Any], *, env_kwargs: Sequence[str], names: Mapping[str, str | None]
+) -> ExportSettings:
+    """Settings from options as typed.
+
+    Raises:
+        ExportUsageError: Naming the option and what was wrong with it.
+    """
+    split = {key: [part.strip() for part in text.split(",")] for key, text in names.items() if text is not None}
+    try:
+        return ExportSettings.model_validate({**values, **split, "env_kwargs": _pairs(env_kwargs)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        option = _OPTIONS.get(field, f"--{field.replace('_', '-')}")
+        raise ExportUsageError(f"got {first['input']!r}: {first['msg'].lower()}", where=option) from error
+
+
+def run_export(settings: ExportSettings, *, as_json: bool, quiet: bool) -> None:
+    """Exports, showing progress on stderr and the result on stdout."""
+    with open_progress(quiet=quiet or as_json) as progress:
+        if progress:
+            progress("Loading torch", 0.0)
+        from steersman.export.pipeline import export_policy  # noqa: PLC0415  it takes seconds: show that first
+
+        exported = export_policy(settings, progress)
+    bundle = exported.bundle
+    if as_json:
+        result = {
+            "path": str(bundle.path),
+            "digest": bundle.digest,
+            "seconds": round(exported.seconds, 1),
+            "notes": list(exported.notes),
+            "manifest": json.loads(bundle.manifest.model_dump_json()),
+        }
+        typer.echo(json.dumps(result, indent=2))
+    elif quiet:
+        typer.echo(str(bundle.path))
+    else:
+        print_export(bundle, exported.seconds, exported.notes)
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not (key and separator) or key in pairs:
+            raise ExportUsageError(f"cannot read {text!r}", where="--env-kwargs", expected="KEY=VALUE, each key once")
+        pairs[key] = _literal(value)
+    return pairs
+
+
+def _literal(text: str) -> Any:
+    """A number, truth value, list or mapping as JSON or Python write it; anything else is text."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (SyntaxError, ValueError):
+            continue
+    return text

@@ -1,0 +1,54 @@
+"""What the manifest says about where a policy comes from and which variants it has."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from steersman.bundle.manifest import Environment, Provenance, Variant
+from steersman.export.errors import ExportError
+from steersman.export.libraries import exporting_versions
+from steersman.export.load import SavedPolicy
+from steersman.export.source import Source
+from steersman.export.variants import Candidate, Choice
+
+FP32_FILE = "policy.onnx"
+INT8_FILE = "policy.int8.onnx"
+
+
+def provenance(saved: SavedPolicy, source: Source) -> Provenance:
+    """Where it comes from. Versions are marked `trained.` and `exported.`, as libraries change in between."""
+    libraries = {f"trained.{name}": version for name, version in saved.libraries.items()}
+    libraries |= {f"exported.{name}": version for name, version in exporting_versions().items()}
+    return Provenance(
+        algorithm=saved.algorithm,
+        libraries=libraries,
+        zip_sha256=saved.zip_sha256,
+        environment=Environment(id=source.env_id, kwargs=dict(source.env_kwargs or {})) if source.env_id else None,
+        run=source.run,
+        mean_return=source.mean_return,
+        train_steps=source.train_steps or saved.train_steps,
+    )
+
+
+def describe_variants(choice: Choice) -> dict[Literal["fp32", "int8"], Variant]:
+    """The variants that are shipped."""
+    variants: dict[Literal["fp32", "int8"], Variant] = {"fp32": _describe(choice.fp32, FP32_FILE)}
+    if choice.int8 is not None:
+        variants["int8"] = _describe(choice.int8, INT8_FILE)
+    return variants
+
+
+def _describe(candidate: Candidate, file: str) -> Variant:
+    if candidate.tolerance is None:
+        raise ExportError(f"{candidate.scheme} was not run against the certificate")
+    evidence = candidate.evidence
+    return Variant(
+        file=file,
+        scheme=candidate.scheme,
+        size_bytes=len(candidate.model),
+        latency_us=dict(candidate.latency_us),
+        tolerance=candidate.tolerance,
+        flips=evidence.flips if evidence else None,
+        max_error=evidence.max_error if evidence else None,
+        mean_total_variation=evidence.mean_total_variation if evidence else None,
+    )

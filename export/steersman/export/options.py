@@ -1,0 +1,48 @@
+"""Options of the `steersman export` command, with their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steersman.export.vocabulary import Algorithm
+
+Source = Annotated[
+    Path, typer.Argument(help="An SB3 zip, or a run folder that `steersman train` wrote.", show_default=False)
+]
+BundlePath = Annotated[Path, typer.Argument(help="Folder of one version, such as bundles/cartpole/1.")]
+RepositoryFolder = Annotated[
+    Path, typer.Option("--repository", help="Folder of bundles.", show_default=False)
+]
+Policy = Annotated[
+    str | None, typer.Option(help="Name of the policy.", show_default="from the environment or the file")
+]
+Version = Annotated[int | None, typer.Option(min=1, help="Version to write.", show_default="the next free one")]
+Env = Annotated[
+    str | None, typer.Option(help="gymnasium id of the environment.", show_default="as the run says")
+]
+EnvKwargs = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Argument of the environment; repeatable.")
+]
+EnvImport = Annotated[
+    str | None, typer.Option(metavar="MODULE", help="Module that registers the environment.")
+]
+VecNormalize = Annotated[
+    Path | None, typer.Option("--vecnormalize", help="File that VecNormalize.save wrote.", show_default="as the run says")
+]  # fmt: skip
+Algo = Annotated[Algorithm | None, typer.Option(help="Overrules what is inferred from the zip.")]
+FeatureNames = Annotated[
+    str | None, typer.Option(metavar="A,B", help="Names of the observation's elements.")
+]
+ActionNames = Annotated[
+    str | None, typer.Option(metavar="A,B", help="Names of the choices, or of the action's elements.")
+]
+ReferenceEpisodes = Annotated[
+    int, typer.Option(min=0, help="Episodes per serving mode for the reference; 0 plays none.")
+]
+RequireInt8 = Annotated[bool, typer.Option("--require-int8", help="Fail when no int8 variant passes its gates.")]
+Seed = Annotated[int, typer.Option(min=0, help="Makes episodes and choices of states repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress, and print only where the bundle is.")]

@@ -1,0 +1,75 @@
+"""numpy data of a pickle, rebuilt by functions that accept numbers and nothing else.
+
+numpy's own helpers take any dtype and any state, object arrays included. These take the few forms in which
+numpy 1 and 2 pickle arrays and scalars of numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NUMBERS = (
+    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
+).split()
+
+
+class PlainDType:
+    """Stands for `numpy.dtype`."""
+
+    def __init__(self, spec: object, *_: object) -> None:
+        dtype = np.dtype(spec) if isinstance(spec, str | type) else np.dtype("O")
+        if dtype.name not in NUMBERS:
+            raise ValueError(f"array elements of type {dtype.name!r}")
+        self.dtype = dtype
+
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        """The second entry is the byte order."""
+        if state[1] in {"<", ">"}:
+            self.dtype = self.dtype.newbyteorder(str(state[1]))  # type: ignore[arg-type]
+
+
+class PlainArray:
+    """Stands for `numpy.core.multiarray._reconstruct`: an array whose content follows as its state."""
+
+    def __init__(self, *_: object) -> None:
+        self.array: NDArray[Any] = np.empty(0)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """Takes (version, shape, dtype, whether in Fortran order, bytes)."""
+        _, shape, dtype, fortran, data = state
+        self.array = array_from_buffer(data, dtype, shape, "F" if fortran else "C")
+
+
+def array_from_buffer(
+    buffer: bytes, dtype: PlainDType, shape: tuple[int, ...], order: Any = "C"
+) -> NDArray[Any]:
+    """Stands for `numpy.core.numeric._frombuffer`."""
+    flat = np.frombuffer(buffer, dtype.dtype) if len(buffer) else np.empty(0, dtype.dtype)
+    return flat.reshape(shape, order=order).astype(dtype.dtype.newbyteorder("="))
+
+
+def scalar(dtype: PlainDType, data: bytes) -> Any:
+    """Stands for `numpy.core.multiarray.scalar`."""
+    return array_from_buffer(data, dtype, ())[()]
+
+
+def latin1(text: str, encoding: str) -> bytes:
+    """Stands for `_codecs.encode`, by which old pickle protocols write bytes."""
+    if encoding != "latin1":
+        raise ValueError(f"text encoded as {encoding!r}")
+    return text.encode("latin1")
+
+
+def as_array(value: object) -> NDArray[Any]:
+    """The numbers that a pickle holds here.
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    array = value.array if isinstance(value, PlainArray) else np.asarray(value)
+    if array.dtype.name not in NUMBERS:
+        raise ValueError("numbers were expected")
+    return array

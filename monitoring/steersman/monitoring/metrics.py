@@ -1,0 +1,214 @@
+"""Every metric that Steersman exports, in one table, which the collector and the documentation are made from.
+
+Names follow Prometheus: one prefix, base units, `_total` for counters, times instead of ages. Series are
+bounded by what is deployed, never by what clients send: reasons, sources and codes are closed sets, and an
+unknown policy has no series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: As it appears in `/metrics`; of a histogram, without `_bucket`, `_sum` and `_count`.
+        type: Prometheus' type.
+        labels: Names of its labels.
+        help: What it tells, and how to read it.
+        unit: Base unit, empty for a plain number.
+    """
+
+    name: str
+    type: Literal["counter", "gauge", "histogram", "info"]
+    labels: tuple[str, ...]
+    help: str
+    unit: str = ""
+
+
+_LANE = ("policy", "version", "lane")
+_REFERENCE = ("policy", "version", "mode")
+
+DECISIONS = Metric(
+    "steersman_decisions_total",
+    "counter",
+    (*_LANE, "source"),
+    "Rows decided, by who made the action. Source `none` counts rows that failed; all sources together are "
+    "the rows that arrived.",
+)
+FALLBACKS = Metric(
+    "steersman_fallbacks_total",
+    "counter",
+    (*_LANE, "reason"),
+    "Rows that the fallback chain had to answer, by the reason why the policy did not.",
+)
+ROW_ERRORS = Metric(
+    "steersman_row_errors_total",
+    "counter",
+    (*_LANE, "reason"),
+    "Rows that got no action, by reason. Calls that were refused as a whole are in steersman_calls_total.",
+)
+DURATION = Metric(
+    "steersman_decision_duration_seconds",
+    "histogram",
+    (*_LANE, "phase"),
+    "Time that a decision took, per row: `queue` waiting for the engine, `infer` the model, `protect` mask "
+    "and constraints, `total` all of it. Rows decided together share their time.",
+    "seconds",
+)
+OBSERVATIONS = Metric(
+    "steersman_observations_total",
+    "counter",
+    (*_LANE, "mode"),
+    "Observations counted in bins; only modes that have a reference are.",
+)
+EPISODES = Metric(
+    "steersman_episodes_total",
+    "counter",
+    (*_LANE, "mode"),
+    "Episodes begun, in modes that have a reference. Drift thresholds are stated per number of episodes.",
+)
+OBSERVATION_BINS = Metric(
+    "steersman_observation_bin_total",
+    "counter",
+    (*_LANE, "mode", "feature", "bin"),
+    "Observations by feature and bin. Bins 1 to 10 lie between quantiles of the reference; `underflow` and "
+    "`overflow` beyond the outer ones; `nan` counts NaN.",
+)
+ACTION_BINS = Metric(
+    "steersman_action_bin_total",
+    "counter",
+    (*_LANE, "mode", "dimension", "bin"),
+    "Actions that left the server, by dimension and bin: the choice itself for discrete actions, bins as for "
+    "observations for continuous ones.",
+)
+REFERENCE_BINS = Metric(
+    "steersman_reference_bin_ratio",
+    "gauge",
+    (*_REFERENCE, "feature", "bin"),
+    "Share of the reference's observations in each bin, 0.5 added to each count so that none is zero.",
+    "ratio",
+)
+REFERENCE_ACTION_BINS = Metric(
+    "steersman_reference_action_bin_ratio",
+    "gauge",
+    (*_REFERENCE, "dimension", "bin"),
+    "Share of the reference's actions in each bin, 0.5 added to each count so that none is zero.",
+    "ratio",
+)
+REFERENCE_DESIGN_EFFECT = Metric(
+    "steersman_reference_design_effect_ratio",
+    "gauge",
+    (*_REFERENCE, "feature"),
+    "How many correlated steps tell as much as one independent step: mean Rao-Scott design effect of the bin "
+    "shares, times 1 + a^2 (second order). Divide steps by it before any chi-squared test.",
+    "ratio",
+)
+REFERENCE_DEGREES_OF_FREEDOM = Metric(
+    "steersman_reference_degrees_of_freedom",
+    "gauge",
+    (*_REFERENCE, "feature"),
+    "Satterthwaite degrees of freedom of a chi-squared test of the bin shares.",
+)
+REFERENCE_PSI_THRESHOLD = Metric(
+    "steersman_reference_psi_threshold",
+    "gauge",
+    (*_REFERENCE, "feature", "window_episodes", "alarm_rate"),
+    "PSI that a window of so many undrifted episodes exceeds in any feature with probability alarm_rate, "
+    "corrected over features. Absent where the reference has too few episodes or too many features.",
+)
+REFERENCE_ACTION_PSI_THRESHOLD = Metric(
+    "steersman_reference_action_psi_threshold",
+    "gauge",
+    (*_REFERENCE, "dimension", "window_episodes", "alarm_rate"),
+    "PSI that a window of so many undrifted episodes exceeds in any action dimension with probability "
+    "alarm_rate, corrected over dimensions. Absent where the reference has too few episodes.",
+)
+REFERENCE_STEPS = Metric(
+    "steersman_reference_steps",
+    "gauge",
+    _REFERENCE,
+    "Steps in the reference. A test on a window of n steps has the strength of 1 / (1/n + 1/this).",
+)
+REFERENCE_EPISODES = Metric(
+    "steersman_reference_episodes",
+    "gauge",
+    _REFERENCE,
+    "Episodes in the reference.",
+)
+POLICY_VERSION = Metric(
+    "steersman_policy_version_info",
+    "info",
+    ("policy", "version", "variant", "digest"),
+    "A version that is loaded: the variant that answers (fp32 or int8), and the SHA-256 of its manifest.",
+)
+CALLS = Metric(
+    "steersman_calls_total",
+    "counter",
+    ("method", "code"),
+    "gRPC calls answered, by method and status code.",
+)
+WORKER_STARTS = Metric(
+    "steersman_worker_starts_total",
+    "counter",
+    ("worker",),
+    "Processes that took this worker's place since the server started; more than 1 means it was restarted.",
+)
+WORKER_READY = Metric(
+    "steersman_worker_ready_timestamp_seconds",
+    "gauge",
+    ("worker",),
+    "Unix time since which the worker answers calls. Absent while it is not ready.",
+    "seconds",
+)
+WORKER_HEARTBEAT = Metric(
+    "steersman_worker_heartbeat_timestamp_seconds",
+    "gauge",
+    ("worker",),
+    "Unix time at which the worker's engine last showed that it is alive. Absent before the first time.",
+    "seconds",
+)
+WORKER_MEMORY = Metric(
+    "steersman_worker_resident_memory_bytes",
+    "gauge",
+    ("worker",),
+    "Resident memory of the worker's process.",
+    "bytes",
+)
+COLLECTOR_DURATION = Metric(
+    "steersman_collector_duration_seconds",
+    "gauge",
+    (),
+    "Time that collecting these metrics took, this time.",
+    "seconds",
+)
+
+METRICS: tuple[Metric, ...] = (
+    DECISIONS,
+    FALLBACKS,
+    ROW_ERRORS,
+    DURATION,
+    OBSERVATIONS,
+    EPISODES,
+    OBSERVATION_BINS,
+    ACTION_BINS,
+    REFERENCE_BINS,
+    REFERENCE_ACTION_BINS,
+    REFERENCE_DESIGN_EFFECT,
+    REFERENCE_DEGREES_OF_FREEDOM,
+    REFERENCE_PSI_THRESHOLD,
+    REFERENCE_ACTION_PSI_THRESHOLD,
+    REFERENCE_STEPS,
+    REFERENCE_EPISODES,
+    POLICY_VERSION,
+    CALLS,
+    WORKER_STARTS,
+    WORKER_READY,
+    WORKER_HEARTBEAT,
+    WORKER_MEMORY,
+    COLLECTOR_DURATION,
+)

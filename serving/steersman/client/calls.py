@@ -1,0 +1,258 @@
+"""What one can ask of a server, said once: each method gives the steps of a call, for either driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from grpc import StatusCode
+from numpy.typing import ArrayLike
+
+from steersman.client.answers import failed_batch, read_decision, read_decisions
+from steersman.client.core import Caller, Deadline, Failure, Send, Steps, Wait
+from steersman.client.decision import Decision, Decisions
+from steersman.client.description import (
+    ActionSpec,
+    Mode,
+    PolicyDescription,
+    PolicySummary,
+    VersionState,
+    read_description,
+    read_summaries,
+)
+from steersman.client.errors import (
+    InvalidRequestError,
+    PolicyNotFoundError,
+    RowFailedError,
+    ServerUnavailableError,
+)
+from steersman.client.outcomes import Outcome, OutcomeReport, read_report, write_outcome
+from steersman.client.requests import (
+    Ask,
+    Episodes,
+    EpisodeState,
+    Evidence,
+    Observation,
+    add_episodes,
+    add_mask,
+    add_observation,
+    add_observations,
+    start_request,
+)
+from steersman.v1 import policy_pb2 as pb
+
+_KEY_BYTES = 16
+
+
+@dataclass(slots=True)
+class ClientCalls:
+    """The calls of a client. Descriptions of policies are learnt at first use and kept."""
+
+    caller: Caller
+    descriptions: dict[str, PolicyDescription] = field(default_factory=dict)
+
+    def act(
+        self,
+        policy: str,
+        observation: Observation,
+        *,
+        action_mask: ArrayLike | None = None,
+        mode: Mode = "greedy",
+        episode_id: str | EpisodeState | None = None,
+        version: int | None = None,
+        evidence: Sequence[Evidence] = (),
+        timeout: float | None = None,
+    ) -> Steps[Decision]:
+        """Decides one observation.
+
+        Args:
+            policy: Name of the policy.
+            observation: As the environment gives it: anything that numpy takes, or a mapping for Dict spaces.
+                It is cast to the policy's types; whole numbers and truth values must be exact.
+            action_mask: [mask width], true where the choice is allowed; None allows all.
+            mode: "greedy" takes the most probable action or the mean, "sampled" draws from the distribution.
+            episode_id: Name of the episode, which decides its lane and arm; or its state, which is moved on.
+            version: A version to be asked instead of the one that routing would choose.
+            evidence: What is wanted beside the action: any of "value", "entropy", "distribution".
+            timeout: Seconds for the call with its retries; None for the client's own.
+
+        Raises:
+            InvalidRequestError: The call has to be changed.
+            PolicyNotFoundError: There is no such policy or version.
+            RowFailedError: The observation has no action; a fallback's action is none such.
+            ServerUnavailableError: No server could be reached.
+            DeadlineExceededError: The server took too long.
+            ClientError: Anything else; the root of these.
+
+        Example:
+            decision = client.act("cartpole", observation, action_mask=[True, False])
+            env.step(decision.action)
+        """
+        deadline = self.caller.deadline(timeout)
+        description = yield from self.description(policy, deadline)
+        request = start_request(description, Ask(mode, version, evidence))
+        add_observation(request, description, observation)
+        if action_mask is not None:
+            add_mask(request, description, action_mask, 1)
+        if episode_id is not None:
+            add_episodes(request, [episode_id], 1)
+        answer = yield from self._send(request, 1, deadline)
+        decision = read_decision(answer, description)
+        if isinstance(episode_id, EpisodeState):
+            episode_id.advance(decision.episode_token)
+        return decision
+
+    def act_batch(
+        self,
+        policy: str,
+        observations: Observation,
+        *,
+        action_masks: ArrayLike | None = None,
+        mode: Mode = "greedy",
+        episode_ids: Episodes | None = None,
+        version: int | None = None,
+        evidence: Sequence[Evidence] = (),
+        timeout: float | None = None,
+    ) -> Steps[Decisions]:
+        """Decides N observations, such as a vector environment's, in one call.
+
+        Rows that have no action are in `Decisions.errors` and never touch another row.
+
+        Args:
+            policy: Name of the policy.
+            observations: N in the first axis; for Dict spaces a mapping of such.
+            action_masks: [N, mask width], or [mask width] for all rows; None allows all.
+            mode: "greedy" or "sampled", for all rows.
+            episode_ids: Name of each row's episode, "" for none; or the state of each, which is moved on.
+            version: A version to be asked instead of the one that routing would choose.
+            evidence: What is wanted beside the actions: any of "value", "entropy", "distribution".
+            timeout: Seconds for the call with its retries; None for the client's own.
+
+        Raises:
+            ClientError: As for `act`, if the whole call failed.
+
+        Example:
+            decisions = client.act_batch("cartpole", observations)
+            vector_env.step(decisions.actions)
+        """
+        deadline = self.caller.deadline(timeout)
+        description = yield from self.description(policy, deadline)
+        request = start_request(description, Ask(mode, version, evidence))
+        rows = add_observations(request, description, observations)
+        if action_masks is not None:
+            add_mask(request, description, action_masks, rows)
+        if episode_ids is not None:
+            add_episodes(request, episode_ids, rows)
+        try:
+            answer = yield from self._send(request, rows, deadline)
+        except RowFailedError as error:
+            if rows > 1:
+                raise
+            return failed_batch(error, description.action)
+        decisions = read_decisions(answer, description, rows)
+        _advance(episode_ids, decisions)
+        return decisions
+
+    def describe(self, policy: str, *, timeout: float | None = None) -> Steps[PolicyDescription]:
+        """What the policy is, asked afresh: observations, actions, masks, versions.
+
+        Raises:
+            PolicyNotFoundError: There is no such policy.
+            ClientError: As for `act`.
+        """
+        deadline = self.caller.deadline(timeout)
+        self.descriptions.pop(policy, None)
+        return (yield from self.description(policy, deadline))
+
+    def policies(self, prefix: str = "", *, timeout: float | None = None) -> Steps[tuple[PolicySummary, ...]]:
+        """The policies that the server has whose names begin with `prefix`, by name, with their versions."""
+        request = pb.ListPoliciesRequest(prefix=prefix)
+        answer = yield from self.caller.call("ListPolicies", request, self.caller.deadline(timeout))
+        return read_summaries(answer)
+
+    def report(
+        self, outcomes: Outcome | Iterable[Outcome], *, timeout: float | None = None
+    ) -> Steps[OutcomeReport]:
+        """Reports what came of decisions. Safe to repeat: what has the same idempotency key counts once.
+
+        Raises:
+            NotSupportedError: The server records no outcomes.
+            ClientError: As for `act`.
+        """
+        deadline = self.caller.deadline(timeout)
+        request = pb.ReportOutcomeRequest()
+        for outcome in [outcomes] if isinstance(outcomes, Outcome) else outcomes:
+            spec: ActionSpec | None = None
+            if outcome.action_taken is not None:
+                spec = (yield from self.description(outcome.policy, deadline)).action
+            key = self.caller.ambient.random_bytes(_KEY_BYTES)
+            request.outcomes.append(write_outcome(outcome, spec, key))
+        return read_report((yield from self.caller.call("ReportOutcome", request, deadline)))
+
+    def wait_until_ready(self, timeout: float = 30.0, *, policy: str | None = None) -> Steps[None]:
+        """Returns once the server answers and, if a policy is named, a version of that is ready.
+
+        Raises:
+            ServerUnavailableError: It was not so within `timeout` seconds; the message says what was missing.
+            ClientError: The server refuses to be asked.
+        """
+        deadline = self.caller.deadline(timeout)
+        request = pb.ListPoliciesRequest(prefix=policy or "")
+        missing = "it could not be reached"
+        attempt = 0
+        while (remaining := self.caller.remaining(deadline) or 0.0) > 0:
+            reply = yield Send("ListPolicies", request, remaining, wait_for_ready=True)
+            if not isinstance(reply, Failure):
+                missing = _what_is_missing(read_summaries(reply), policy)
+                if not missing:
+                    return
+            elif reply.code == StatusCode.DEADLINE_EXCEEDED:
+                break
+            elif reply.code != StatusCode.UNAVAILABLE:
+                raise self.caller.error(reply, "ListPolicies", deadline)
+            yield Wait(min(self.caller.pause(attempt), remaining))
+            attempt += 1
+        message = f"{self.caller.target} was not ready within {timeout:g} s: {missing}"
+        raise ServerUnavailableError(message, reason="not_ready")
+
+    def description(self, policy: str, deadline: Deadline) -> Steps[PolicyDescription]:
+        """The description that is known, or else the server's."""
+        known = self.descriptions.get(policy)
+        if known is None:
+            answer = yield from self.caller.call("GetPolicy", pb.GetPolicyRequest(policy=policy), deadline)
+            known = self.descriptions[policy] = read_description(answer)
+        return known
+
+    def _send(self, request: pb.ActRequest, rows: int, deadline: Deadline) -> Steps[pb.ActResponse]:
+        repeatable = self.caller.retries > 0
+        if repeatable:
+            # The same keys give the same decisions, so that a repeated call decides nothing anew.
+            keys = self.caller.ambient.random_bytes(_KEY_BYTES * rows)
+            request.idempotency_keys.extend(keys[i : i + _KEY_BYTES] for i in range(0, len(keys), _KEY_BYTES))
+        try:
+            answer: pb.ActResponse = yield from self.caller.call(
+                "Act", request, deadline, repeatable=repeatable
+            )
+            return answer
+        except (InvalidRequestError, PolicyNotFoundError):
+            self.descriptions.pop(request.policy, None)  # the policy may have changed since it was learnt
+            raise
+
+
+def _advance(episodes: Episodes | None, decisions: Decisions) -> None:
+    failed = {error.row for error in decisions.errors}
+    for row, episode in enumerate(episodes or ()):
+        if isinstance(episode, EpisodeState) and row not in failed:
+            episode.advance(decisions.episode_tokens[row])
+
+
+def _what_is_missing(policies: tuple[PolicySummary, ...], wanted: str | None) -> str:
+    """Why a server that answers is not ready; empty when it is."""
+    if wanted is None:
+        return ""
+    for summary in policies:
+        if summary.policy == wanted:
+            states = [f"version {v.version} is {v.state} {v.detail}".strip() for v in summary.versions]
+            ready = any(version.state == VersionState.READY for version in summary.versions)
+            return "" if ready else f"policy {wanted!r} has {', '.join(states) or 'no version'}"
+    return f"it has no policy {wanted!r}"

@@ -1,0 +1,86 @@
+"""What can go wrong, as exceptions whose fields decide what to do next."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from grpc import StatusCode
+
+RETRYABLE_CODES = frozenset(
+    {
+        StatusCode.ABORTED,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.RESOURCE_EXHAUSTED,
+        StatusCode.UNAVAILABLE,
+    }
+)
+"""With these the same call may succeed later, perhaps with more time."""
+
+
+class ClientError(Exception):
+    """Root of every error that this package raises for a call.
+
+    Attributes:
+        message: What was wrong, where, what was expected, what to do.
+        code: gRPC's status of the call; a call that the client itself refused has the status that the
+            server would have given.
+        reason: Machine-readable reason, lower_snake_case; empty where none is known.
+        retryable: True when the same call may succeed if it is made again.
+
+    Example:
+        >>> error = InvalidRequestError("observation has shape (3,)", reason="observation_shape")
+        >>> error.code.name, error.reason, error.retryable
+        ('INVALID_ARGUMENT', 'observation_shape', False)
+    """
+
+    default_code: ClassVar[StatusCode] = StatusCode.UNKNOWN
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: StatusCode | None = None,
+        reason: str = "",
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = self.default_code if code is None else code
+        self.reason = reason
+        self.retryable = self.code in RETRYABLE_CODES if retryable is None else retryable
+
+
+class InvalidRequestError(ClientError):
+    """The call itself has to be changed: a wrong shape, type, key, mode or mask."""
+
+    default_code = StatusCode.INVALID_ARGUMENT
+
+
+class PolicyNotFoundError(ClientError):
+    """The server has no such policy, or not that version of it."""
+
+    default_code = StatusCode.NOT_FOUND
+
+
+class RowFailedError(ClientError):
+    """The call was fine, but its observation (or this row of a batch) has no action; `reason` says why."""
+
+    default_code = StatusCode.FAILED_PRECONDITION
+
+
+class ServerUnavailableError(ClientError):
+    """No server could be reached, or it cannot answer yet."""
+
+    default_code = StatusCode.UNAVAILABLE
+
+
+class DeadlineExceededError(ClientError):
+    """The server did not answer within the call's time."""
+
+    default_code = StatusCode.DEADLINE_EXCEEDED
+
+
+class NotSupportedError(ClientError):
+    """The server does not offer this."""
+
+    default_code = StatusCode.UNIMPLEMENTED

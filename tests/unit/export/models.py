@@ -1,0 +1,198 @@
+"""Real SB3 models, trained for a moment, in environments of every space that export covers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from steersman.export.contract import build_contract
+from steersman.export.graph import build_graph, label_graph
+from steersman.export.load import SavedPolicy, load_policy
+from steersman.export.normalizer import Normalizer, load_normalizer
+from steersman.export.oracle import Oracle
+from steersman.export.source import Source
+from steersman.export.variants import Workbench
+from steersman.export.vocabulary import Scheme
+from steersman.bundle.digest import contract_digest
+from steersman.bundle.session import PolicySession
+
+Array = NDArray[Any]
+DRIFT = "steersman-export-tests/Drift-v0"
+
+OBSERVATIONS: dict[str, Callable[[], spaces.Box]] = {
+    "flat": lambda: spaces.Box(-5, 5, (3,), np.float32),
+    "unbounded": lambda: spaces.Box(-np.inf, np.inf, (5,), np.float32),
+    "double": lambda: spaces.Box(-5, 5, (3,), np.float64),
+    "half": lambda: spaces.Box(-5, 5, (3,), np.float16),
+    "grid": lambda: spaces.Box(-9, 9, (2, 3), np.float32),
+    "counts": lambda: spaces.Box(-40, 40, (4,), np.int32),
+    "bytes": lambda: spaces.Box(0, 200, (7,), np.uint8),
+    "one": lambda: spaces.Box(-5, 5, (1,), np.float32),
+}
+ACTIONS: dict[str, Callable[[], spaces.Space[Any]]] = {
+    "two": lambda: spaces.Discrete(2),
+    "five": lambda: spaces.Discrete(5),
+    "only": lambda: spaces.Discrete(1),
+    "shifted": lambda: spaces.Discrete(3, start=-1),
+    "torque": lambda: spaces.Box(-2, 2, (1,), np.float32),
+    "arm": lambda: spaces.Box(np.array([-1, -3, 0], np.float32), np.array([1, 0.5, 4], np.float32)),
+    "matrix": lambda: spaces.Box(-0.01, 0.01, (2, 2), np.float32),
+    "precise": lambda: spaces.Box(-1, 1, (2,), np.float64),
+}
+
+
+class Drift(gymnasium.Env[Any, Any]):
+    """Twenty steps of a random walk that the action pushes; small numbers offset by a large mean."""
+
+    def __init__(self, observation: str = "flat", action: str = "two", length: int = 20) -> None:
+        self.observation_space = OBSERVATIONS[observation]()
+        self.action_space = ACTIONS[action]()
+        self.length = length
+        self.steps = 0
+        self.place: Array = np.zeros(self.observation_space.shape)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Array, dict[str, Any]]:
+        super().reset(seed=seed, options=options)
+        self.steps = 0
+        self.place = self.np_random.normal(size=self.observation_space.shape)
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        push = float(np.sum(action)) if np.all(np.isfinite(action)) else 0.0
+        noise = self.np_random.normal(size=self.place.shape)
+        self.place = 0.9 * self.place + 0.3 * noise + 0.01 * push
+        return self._observe(), -float(np.abs(self.place).sum()), self.steps >= self.length, False, {}
+
+    def _observe(self) -> Array:
+        space = self.observation_space
+        assert isinstance(space, spaces.Box)
+        scaled = self.place * (10 if space.dtype is not None and space.dtype.kind in "iu" else 1)
+        return np.clip(scaled, space.low, space.high).astype(space.dtype)
+
+
+if DRIFT not in gymnasium.registry:
+    gymnasium.register(DRIFT, entry_point=Drift)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model to train."""
+
+    name: str
+    observation: str = "flat"
+    action: str = "two"
+    algorithm: type[PPO | A2C] = PPO
+    policy_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    normalize: bool = False
+    steps: int = 64
+
+    @property
+    def env_kwargs(self) -> dict[str, Any]:
+        return {"observation": self.observation, "action": self.action}
+
+
+CASES = (
+    Case("plain"),
+    Case("five choices, odd ELU layers", action="five", policy_kwargs={"net_arch": [13, 7], "activation_fn": torch.nn.ELU}),
+    Case("one choice, no hidden layer", action="only", policy_kwargs={"net_arch": []}),
+    Case("shifted choices of A2C", action="shifted", algorithm=A2C),
+    Case("normalized double", observation="double", normalize=True, policy_kwargs={"net_arch": {"pi": [16], "vf": [8, 8]}}),
+    Case("grid to torque", observation="grid", action="torque", policy_kwargs={"activation_fn": torch.nn.ReLU}),
+    Case("normalized counts to arm", observation="counts", action="arm", normalize=True, algorithm=A2C,
+         policy_kwargs={"activation_fn": torch.nn.Mish, "net_arch": [11]}),
+    Case("bytes to matrix, own extractors", observation="bytes", action="matrix",
+         policy_kwargs={"share_features_extractor": False, "log_std_init": -1.0}),
+    Case("half to precise", observation="half", action="precise", policy_kwargs={"activation_fn": torch.nn.Softplus, "net_arch": [9]}),
+    Case("unbounded, normalized", observation="unbounded", action="arm", normalize=True),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Files of a trained model, and the model as SB3 itself has it."""
+
+    case: Case
+    zip: Path
+    vecnormalize: Path | None
+    model: PPO | A2C
+    normalizer: VecNormalize | None
+
+    def predict(self, observations: Array) -> Array:
+        """What SB3 answers; it counts choices from 0."""
+        if self.normalizer is not None:
+            observations = self.normalizer.normalize_obs(observations)  # type: ignore[assignment]
+        return self.model.predict(observations, deterministic=True)[0]
+
+
+def train(case: Case, folder: Path) -> Trained:
+    """Trains for a moment and saves as users do."""
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    envs: Any = DummyVecEnv([lambda: gymnasium.make(DRIFT, **case.env_kwargs)] * 2)
+    envs.seed(3)
+    if case.normalize:
+        envs = VecNormalize(envs, clip_obs=2.0)
+    rollout = {"n_steps": 32, "batch_size": 32, "n_epochs": 1} if case.algorithm is PPO else {"n_steps": 16}
+    model = case.algorithm(
+        "MlpPolicy", envs, seed=3, device="cpu", policy_kwargs=dict(case.policy_kwargs), **rollout
+    )
+    model.learn(case.steps)
+    with torch.no_grad():
+        model.policy.action_net.weight.mul_(60.0)  # a fresh policy hardly cares where it is
+    model.save(folder / "model.zip")
+    if case.normalize:
+        envs.training = False
+        envs.save(str(folder / "vecnormalize.pkl"))
+    return Trained(
+        case,
+        folder / "model.zip",
+        folder / "vecnormalize.pkl" if case.normalize else None,
+        model,
+        envs if case.normalize else None,
+    )
+
+
+@dataclass(frozen=True)
+class Graphed:
+    """A trained model with its graph, loaded."""
+
+    trained: Trained
+    saved: SavedPolicy
+    normalizer: Normalizer | None
+    bench: Workbench
+    session: PolicySession
+
+    @property
+    def oracle(self) -> Oracle:
+        return Oracle(self.saved, self.normalizer)
+
+    def observations(self, count: int, seed: int = 0) -> Array:
+        """Observations as the environment gives them, and beyond where it declares no bounds."""
+        spec = self.bench.contract.observations[0]
+        rng = np.random.default_rng(seed)
+        if np.dtype(spec.dtype).kind in "iu":
+            return rng.integers(int(spec.low[0]), int(spec.high[0]), (count, *spec.shape), spec.dtype, endpoint=True)
+        return (rng.normal(size=(count, *spec.shape)) * 2).clip(spec.low[0], spec.high[0]).astype(spec.dtype)
+
+
+def graphed(trained: Trained) -> Graphed:
+    """The graph of a trained model."""
+    saved = load_policy(trained.zip)
+    normalizer = load_normalizer(trained.vecnormalize, saved.observation_space) if trained.vecnormalize else None
+    contract = build_contract(saved, normalizer, Source(trained.zip))
+    model = build_graph(saved, normalizer, contract)
+    digest = contract_digest(contract)
+    label_graph(model, "drift", digest)
+    bench = Workbench(model, contract, digest)
+    return Graphed(trained, saved, normalizer, bench, bench.candidate(model, Scheme.FLOAT32).session)
