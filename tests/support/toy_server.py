@@ -178,6 +178,7 @@ def abort(context: Any, code: grpc.StatusCode, details: str, reason: str) -> NoR
     if reason:
         context.set_trailing_metadata((("steersman-reason", reason),))
     context.abort(code, details)
+    raise AssertionError  # abort raises
 
 
 def status(number: int) -> grpc.StatusCode:
@@ -193,7 +194,8 @@ def decide(request: pb.ActRequest, description: pb.PolicyDescription) -> pb.ActR
     keys = request.idempotency_keys or [os.urandom(16) for _ in range(count)]
     nothing = [NAN] * count
     answer = pb.ActResponse(
-        sources=[1 if request.mode < pb.ACTION_MODE_SAMPLED else 2] * count,
+        sources=[pb.SOURCE_EXPLORATION if request.mode == pb.ACTION_MODE_SAMPLED else pb.SOURCE_POLICY]
+        * count,
         reasons=[""] * count,
         versions=[request.version or 7] * count,
         lanes=["canary" if name.startswith("canary") else "stable" for name in request.episode_ids]
@@ -261,7 +263,8 @@ def decide_gate(request: pb.ActRequest, rows: dict[str, np.ndarray], answer: pb.
 
 def decide_arm(request: pb.ActRequest, rows: dict[str, np.ndarray], answer: pb.ActResponse) -> np.ndarray:
     """Pose times gear."""
-    return (rows["pose"] * rows["gear"][:, None]).astype("<f4")
+    actions: np.ndarray = (rows["pose"] * rows["gear"][:, None]).astype("<f4")
+    return actions
 
 
 def decide_memory(request: pb.ActRequest, rows: dict[str, np.ndarray], answer: pb.ActResponse) -> np.ndarray:

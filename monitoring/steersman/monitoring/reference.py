@@ -35,8 +35,8 @@ TAIL = 0.02
 """Share of the reference's steps below the first edge, and above the last one.
 
 Were the edges at the extremes, new episodes would reach cells that the reference never saw, which no
-resampling foresees. Measured on simulated episodes (100 in the reference, 5 % nominal, windows of 25): 7.7 %
-false alarms with edges at the extremes, 5 to 6 % with tails of 1 to 5 %.
+resampling foresees. Measured on 400 references of 30 simulated episodes, nominal rate 5 %, windows of 5 to
+250: 6 to 9 % false alarms with edges at the extremes, 4 to 6 % with this.
 """
 
 

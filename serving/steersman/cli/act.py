@@ -66,7 +66,7 @@ def act(
 
     Exit status 1 when the call or one of its rows failed, 2 when an option is malformed.
 
-    Example: steersman act cartpole --observation '[0.1, 0, 0.02, 0]' --mask '[true, false]'
+    Example: steersman act cartpole --observation '[0.1, 0, 0.02, 0]' --mask '[1, 0]'
     """
     rows = _read_json("--observation", sys.stdin.read() if observation == "-" else observation)
     masks = None if mask is None else _read_json("--mask", mask)

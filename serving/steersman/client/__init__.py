@@ -36,7 +36,7 @@ from steersman.client.errors import (
     ServerUnavailableError,
 )
 from steersman.client.outcomes import EpisodeEnd, Outcome, OutcomeError, OutcomeReport
-from steersman.client.plain import plain
+from steersman.client.plain_values import plain
 from steersman.client.requests import EpisodeState, Evidence, Observation
 
 __all__ = [

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import grpc
+import grpc.aio
 
 from steersman.client.calls import ClientCalls
 from steersman.client.channel import ChannelOption, channel_options

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,7 +16,7 @@ _SHOWN = (
     ("steersman_row_errors_total", "reason"),
     ("steersman_action_bin_total", "bin"),
 )
-_UP_TO_A_MILLISECOND = "0.001"
+_A_MILLISECOND = "0.001"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,37 +25,39 @@ class Scrape:
 
     text: str
 
+    def gained_since(self, before: Scrape, metric: str, label: str, **labels: str) -> dict[str, int]:
+        """What the series of a counter gained, by the values of one label; those that gained are told.
+
+        Args:
+            before: An earlier scrape of the same server.
+            metric: Name of the counter.
+            label: Label to tell the series apart by; those with the same value are added up.
+            labels: Values that other labels must have.
+        """
+        return dict(self._by(metric, label, labels) - before._by(metric, label, labels))
+
     def highlights(self, policy: str) -> list[tuple[str, str]]:
         """Series of a policy that are worth a look, with their values."""
-        samples = [s for f in text_string_to_metric_families(self.text) for s in f.samples]
-        mine = [(s.name, s.labels, s.value) for s in samples if s.labels.get("policy") == policy]
         rows = [
-            (_series(name, label, labels[label]), f"{value:,.0f}")
-            for name, label, labels, value in _picked(mine)
+            (f'{metric}{{{label}="{value}"}}', f"{count:,}")
+            for metric, label in _SHOWN
+            for value, count in self._by(metric, label, {"policy": policy}).items()
+            if count
         ]
-        return [*rows, ("decided within 1 ms", f"{_share_within_a_millisecond(mine):.1%}")]
+        return [*rows, ("decided within 1 ms", f"{self._share_within_a_millisecond(policy):.1%}")]
 
+    def _by(self, metric: str, label: str, labels: Mapping[str, str]) -> Counter[str]:
+        sums: Counter[str] = Counter()
+        for family in text_string_to_metric_families(self.text):
+            for sample in family.samples:
+                if sample.name == metric and labels.items() <= sample.labels.items():
+                    sums[sample.labels[label]] += int(sample.value)
+        return sums
 
-def _picked(
-    samples: list[tuple[str, Mapping[str, str], float]],
-) -> Iterator[tuple[str, str, Mapping[str, str], float]]:
-    for wanted, label in _SHOWN:
-        for name, labels, value in samples:
-            if name == wanted and value:
-                yield name, label, labels, value
-
-
-def _series(name: str, label: str, value: str) -> str:
-    return f'{name}{{{label}="{value}"}}'
-
-
-def _share_within_a_millisecond(samples: list[tuple[str, Mapping[str, str], float]]) -> float:
-    buckets = {
-        labels["le"]: value
-        for name, labels, value in samples
-        if name == "steersman_decision_duration_seconds_bucket" and labels["phase"] == "total"
-    }
-    return buckets[_UP_TO_A_MILLISECOND] / buckets["+Inf"]
+    def _share_within_a_millisecond(self, policy: str) -> float:
+        total = {"policy": policy, "phase": "total"}
+        buckets = self._by("steersman_decision_duration_seconds_bucket", "le", total)
+        return buckets[_A_MILLISECOND] / buckets["+Inf"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +72,5 @@ class Metrics:
 
     def scrape(self) -> Scrape:
         """Reads them now."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=TIMEOUT_S) as answer:  # noqa: S310  our own server
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=TIMEOUT_S) as answer:  # noqa: S310  our own
             return Scrape(answer.read().decode())

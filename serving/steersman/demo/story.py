@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from steersman.bundle.specs import feature_names
 from steersman.client import PolicyClient
 from steersman.demo.drift import DriftReport, judge_episodes
 from steersman.demo.episodes import ENVIRONMENT, play_one_by_one, play_together
-from steersman.demo.metrics import Metrics
+from steersman.demo.metrics import Metrics, Scrape
 from steersman.demo.telling import Teller
 from steersman.export import ExportSettings, export_policy
 from steersman.serving.testing import RunningServer, running_server
@@ -26,6 +27,8 @@ STEP_CAP = 150_000
 EPISODES = 20
 SHIFTED_FEATURE = "pole_angle"
 SHIFT_RADIANS = 0.03
+ACTION_METRIC = "steersman_action_bin_total"
+OBSERVATION_METRIC = "steersman_observation_bin_total"
 DEPLOYMENT = """\
 # What runs, and what answers when the policy may not.
 policy: cartpole
@@ -129,9 +132,9 @@ def _export(settings: DemoSettings, run: Path, teller: Teller) -> Bundle:
     teller.fact(f"parity   {parity.states:,} states, {parity.disagreements} decisions differ from predict")
     for name, variant in manifest.variants.items():
         flips = ""
-        if variant.flips is not None:
-            evidence = variant.flips
-            flips = f", {evidence.flips} of {evidence.states:,} decisions flip (95 % bound {evidence.upper_95:.2%})"
+        if (evidence := variant.flips) is not None:
+            flips = f", {evidence.flips} of {evidence.states:,} decisions flip"
+            flips += f" (95 % bound {evidence.upper_95:.2%})"
         size, latency = variant.size_bytes / 1000, variant.latency_us.get(1, float("nan"))
         teller.fact(f"{name:8} {variant.scheme}, {size:.0f} kB, {latency:.0f} µs a row{flips}")
     return result.bundle
@@ -166,9 +169,8 @@ class _Chapters:
         before = self.metrics.scrape()
         with self.teller.waiting("playing") as show:
             played = play_one_by_one(self.client, POLICY, EPISODES, 1000 + self.settings.seed, show)
-        self.teller.fact(
-            f"mean return {played.mean_return:.1f}; {played.steps:,} calls, {played.median_call_us:.0f} µs each (median)"
-        )
+        self.teller.fact(f"mean return {played.mean_return:.1f} in {played.steps:,} calls")
+        self.teller.fact(f"{played.median_call_us:.0f} µs a call (median), seen from the client")
         report = judge_episodes(self.bundle, before, self.metrics.scrape(), EPISODES)
         self._tell_drift(report)
         _must(report.drifted == (), f"undrifted episodes count as drifted in {list(report.drifted)}")
@@ -181,9 +183,8 @@ class _Chapters:
         ):
             decision = self.client.act(POLICY, observation)
             member = decision.interventions[0].name
-            self.teller.fact(
-                f"{what}: action {decision.action}, source {decision.source}, reason {decision.reason}, by {member!r}"
-            )
+            answer = f"action {decision.action}, source {decision.source}, reason {decision.reason}"
+            self.teller.fact(f"{what}: {answer}, by {member!r}")
             _must(decision.source == "fallback", f"the answer came from {decision.source}")
 
     def _mask(self) -> None:
@@ -191,16 +192,16 @@ class _Chapters:
         observation = [0.0, 0.0, 0.05, 0.1]
         free = self.client.act(POLICY, observation)
         mask = [choice != free.action for choice in range(2)]
+        before = self.metrics.scrape()
         masked = self.client.act(POLICY, observation, action_mask=mask)
         self.teller.fact(f"without a mask: action {free.action}")
         self.teller.fact(f"with the mask {mask}: action {masked.action}, source {masked.source}")
         _must(mask[int(masked.action)], "a forbidden action left the server")
+        self._tell_gained(before, ACTION_METRIC, "bin")
 
     def _drift(self) -> None:
         degrees = np.degrees(SHIFT_RADIANS)
-        self.teller.chapter(
-            "Drift", f"the {SHIFTED_FEATURE} sensor reads {SHIFT_RADIANS} rad ({degrees:.1f}°) too high"
-        )
+        self.teller.chapter("Drift", f"the {SHIFTED_FEATURE} sensor reads {degrees:.1f}° too high")
         names = feature_names(self.bundle.manifest.contract)
         shift = np.array([SHIFT_RADIANS if name == SHIFTED_FEATURE else 0.0 for name in names])
         before = self.metrics.scrape()
@@ -210,7 +211,14 @@ class _Chapters:
         )
         report = judge_episodes(self.bundle, before, self.metrics.scrape(), EPISODES)
         self._tell_drift(report)
+        self._tell_gained(before, OBSERVATION_METRIC, "bin", feature=SHIFTED_FEATURE)
         _must(SHIFTED_FEATURE in report.drifted, "the shifted sensor was not found")
+
+    def _tell_gained(self, before: Scrape, metric: str, label: str, **labels: str) -> None:
+        """What a counter gained since `before`, in one line."""
+        gained = self.metrics.scrape().gained_since(before, metric, label, policy=POLICY, **labels)
+        said = ", ".join(f"{name} +{count:,}" for name, count in gained.items())
+        self.teller.fact(f"{metric}: {said}")
 
     def _tell_drift(self, report: DriftReport) -> None:
         self.teller.facts(
@@ -235,10 +243,10 @@ def _must(shown: bool, what: str) -> None:  # noqa: FBT001  reads as a sentence
 
 def _keep(server: RunningServer, teller: Teller, settings: DemoSettings) -> None:
     teller.chapter("Keep", "the server stays up; Ctrl-C ends it")
-    teller.fact(
-        f"gRPC     {server.grpc}  (steersman act {POLICY} --target {server.grpc} --observation '[0,0,0.05,0]')"
-    )
+    teller.fact(f"gRPC     {server.grpc}")
+    teller.fact(f"try      steersman act {POLICY} --target {server.grpc} --observation '[0, 0, 0.05, 0]'")
     teller.fact(f"metrics  {server.http}/metrics")
     teller.fact(f"health   {server.http}/readyz")
     teller.fact(f"log      {settings.folder / 'server.log'}")
-    server.process.wait()
+    with contextlib.suppress(KeyboardInterrupt):
+        server.process.wait()

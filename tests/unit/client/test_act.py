@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+from concurrent import futures
 from typing import Any
 
 import gymnasium
@@ -244,3 +246,19 @@ def test_results_are_values(kit: Kit) -> None:
     with pytest.raises(AttributeError):
         decision.action = 0  # type: ignore[misc]
     assert isinstance(kit.wait(kit.client.act_batch("gate", [OBSERVATION])), Decisions)
+
+
+def test_calls_may_overlap(kit: Kit) -> None:
+    rows = np.eye(3, 4)[[0, 1, 2] * 8]
+    client = kit.connect(ambient=None)
+
+    async def together() -> list[Decision]:
+        return await asyncio.gather(*[client.act("gate", row) for row in rows])
+
+    if kit.kind == "blocking":
+        with futures.ThreadPoolExecutor(8) as pool:
+            decisions = list(pool.map(lambda row: client.act("gate", row), rows))
+    else:
+        decisions = kit.wait(together())
+    assert [decision.action for decision in decisions] == [10, 11, 12] * 8
+    assert len({decision.decision_id for decision in decisions}) == 24
