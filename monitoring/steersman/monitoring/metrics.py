@@ -150,7 +150,7 @@ CALLS = Metric(
     "steersman_calls_total",
     "counter",
     ("method", "code"),
-    "gRPC calls answered, by method and status code.",
+    "Calls answered over gRPC, by method and status code.",
 )
 WORKER_STARTS = Metric(
     "steersman_worker_starts_total",

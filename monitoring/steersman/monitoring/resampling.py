@@ -12,9 +12,9 @@ thresholds raise false alarms in tens of percent of windows. Three things make t
   Resampling-Based Multiple Testing, 1993), so that any alarm at all has the stated rate, and correlated
   columns cost little.
 
-Measured: a thousand references of 100 simulated episodes (tests/unit/monitoring) raise 0.8 to 1.2 % and 4.5 to
-5.5 % false alarms at nominal 1 % and 5 %, windows of 5 to 250 episodes; of 20 episodes, 0.6 to 1.0 % and 4.2
-to 5.0 %; CartPole physics (600 references of 100 episodes), 0.7 to 1.3 % and 4.3 to 5.7 %.
+Measured at nominal 1 % and 5 %, windows of 5 to 250 episodes: 1,000 references of 100 simulated episodes
+(AR(1), as in the tests) raise 0.8 to 1.2 % and 4.5 to 5.5 % false alarms; of 20 episodes, 0.6 to 1.0 % and
+4.2 to 5.0 %; 600 references of 100 episodes of CartPole's physics, 0.7 to 1.3 % and 4.3 to 5.7 %.
 """
 
 from __future__ import annotations

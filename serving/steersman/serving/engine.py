@@ -83,7 +83,9 @@ class Engine:
         columns = join(group.parts)
         paired = zip(group.calls, group.parts, strict=True)
         ids = np.concatenate([self._decision_ids(call, part.rows) for call, part in paired])
-        decisions = decide_group(group.lane, group.mode, evidence, columns, ids, self._salt)
+        decisions = decide_group(
+            group.lane, columns, mode=group.mode, evidence=evidence, ids=ids, salt=self._salt
+        )
         ended = perf_counter_ns()
         for call, part in zip(group.calls, group.parts, strict=True):
             arrived = call.arrived_ns or started

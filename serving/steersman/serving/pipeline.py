@@ -77,9 +77,10 @@ class Work:
 
 def decide_group(
     lane: LaneRuntime,
+    columns: Columns,
+    *,
     mode: Mode,
     evidence: frozenset[str],
-    columns: Columns,
     ids: NDArray[np.uint8],
     salt: bytes,
 ) -> Decisions:
@@ -87,9 +88,9 @@ def decide_group(
 
     Args:
         lane: The lane.
+        columns: The rows, checked against the lane's contract.
         mode: Greedy or sampled.
         evidence: Outputs wanted beside the action.
-        columns: The rows, checked against the lane's contract.
         ids: [N, 16] decision ids.
         salt: Secret that noise is made from.
     """

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from steersman.bundle.reference import Reference
@@ -18,6 +19,9 @@ from steersman.monitoring.reference import build_reference
 Episodes = list[NDArray[np.float64]]
 
 FEATURES = 3
+
+settings.register_profile("untimed", deadline=None)  # machines that share their cores are slow at times
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

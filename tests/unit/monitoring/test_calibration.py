@@ -29,7 +29,7 @@ def judged(contract, simulate):
     for seed in range(REFERENCES):
         observations = simulate(rng, EPISODES)
         actions = [np.zeros(len(x), np.int64) for x in observations]
-        reference = build_reference(observations, actions, contract, seed=seed, replicates=2_000)
+        reference = build_reference(observations, actions, contract, seed=seed, replicates=1_000)
         for size, number in WINDOWS.items():
             for _ in range(number):
                 x = np.concatenate(simulate(rng, size))
@@ -77,7 +77,7 @@ def test_a_shift_of_half_a_standard_deviation_is_seen(contract, simulate):
     rng = np.random.default_rng(7)
     observations = simulate(rng, EPISODES)
     actions = [np.zeros(len(x), np.int64) for x in observations]
-    reference = build_reference(observations, actions, contract, replicates=2_000)
+    reference = build_reference(observations, actions, contract, replicates=1_000)
     seen = 0
     for _ in range(40):
         x = np.concatenate(simulate(rng, 25, shift=0.5))

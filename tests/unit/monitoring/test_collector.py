@@ -15,6 +15,7 @@ from steersman.monitoring.bins import CELL_LABELS
 from steersman.monitoring.blocks import Allocator, PlacedBlock
 from steersman.monitoring.collector import SteersmanCollector
 from steersman.monitoring.counters import Segment, Slot
+from steersman.monitoring.drift import psi
 from steersman.monitoring.reference import build_reference
 from steersman.monitoring.series import ServedVersion
 
@@ -140,8 +141,6 @@ def test_psi_follows_from_the_exported_series_alone(server, spec, served, refere
     normal = [server.value("steersman_reference_bin_ratio", **labels, bin=b) for b in CELL_LABELS]
     shares = [(n + 0.5) / (sum(live) + 0.5 * len(live)) for n in live]
     by_rule = sum((p - q) * math.log(p / q) for p, q in zip(shares, normal, strict=True))
-    from steersman.monitoring.drift import psi
-
     assert by_rule == pytest.approx(float(psi(view.observation_cells[0, 0], reference.feature_counts[0])))
 
 

@@ -56,7 +56,7 @@ def test_lanes_add_up_and_other_versions_do_not(place, spec):
         spec.model_copy(update={"modes": ("sampled",), "lane": "other"}),
     )
     for number, view in enumerate(map(place, specs)):
-        view.observation_cells += 10**number
+        view.observation_cells[...] = 10**number
     window = scraped_window("", place.scrape(), **POLE)
     assert (window.features(spec.features) == 11).all()
 
