@@ -43,7 +43,7 @@ def test_the_core_is_shown_per_row_with_its_safety_and_recording() -> None:
 
 def test_what_the_parts_leave_over_is_shown() -> None:
     table = next(table for table in tables(RESULTS) if "4 calls" in table.title)
-    assert dict(table.rows)["  rest"] == "82.0"
+    assert ("  rest", "82.0") in table.rows
 
 
 def test_starts_are_shown_with_their_budgets_and_the_worst() -> None:

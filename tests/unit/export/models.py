@@ -182,14 +182,18 @@ class Graphed:
         spec = self.bench.contract.observations[0]
         rng = np.random.default_rng(seed)
         if np.dtype(spec.dtype).kind in "iu":
-            return rng.integers(int(spec.low[0]), int(spec.high[0]), (count, *spec.shape), spec.dtype, endpoint=True)
+            return rng.integers(
+                int(spec.low[0]), int(spec.high[0]), (count, *spec.shape), spec.dtype, endpoint=True
+            )
         return (rng.normal(size=(count, *spec.shape)) * 2).clip(spec.low[0], spec.high[0]).astype(spec.dtype)
 
 
 def graphed(trained: Trained) -> Graphed:
     """The graph of a trained model."""
     saved = load_policy(trained.zip)
-    normalizer = load_normalizer(trained.vecnormalize, saved.observation_space) if trained.vecnormalize else None
+    normalizer = (
+        load_normalizer(trained.vecnormalize, saved.observation_space) if trained.vecnormalize else None
+    )
     contract = build_contract(saved, normalizer, Source(trained.zip))
     model = build_graph(saved, normalizer, contract)
     digest = contract_digest(contract)
