@@ -17,10 +17,19 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
 from steersman.export.layers import Layer, find_layers, replace_layer, watch
-from steersman.export.rounding import Matrix, RoundedWeights, correct_weights, corrected_bias, round_weights
+from steersman.export.rounding import (
+    Matrix,
+    RoundedWeights,
+    correct_weights,
+    corrected_bias,
+    round_to_nearest,
+    round_weights,
+    second_moments,
+)
 from steersman.export.vocabulary import Scheme
 
 Array = NDArray[Any]
+Vector = NDArray[np.float64]
 INPUT_LEVELS = 255
 
 
@@ -38,7 +47,7 @@ class InputScale:
 
 
 def quantize(
-    model: onnx.ModelProto, scheme: Scheme, feeds: Mapping[str, Array], tail: float = 0.0
+    model: onnx.ModelProto, scheme: Scheme, feeds: Mapping[str, Array], *, tail: float = 0.0, careful: bool = True
 ) -> onnx.ModelProto | None:
     """A copy of the model with 8-bit layers; None when the scheme leaves none to quantize.
 
@@ -47,6 +56,7 @@ def quantize(
         scheme: Which layers, and whether their inputs are rounded too.
         feeds: On-policy inputs by name, to choose scales and roundings with.
         tail: Share of the smallest and of the largest inputs that a static scheme lets saturate.
+        careful: False rounds every weight by itself, which is enough to compare ranges with.
     """
     layers = [layer for layer in find_layers(model) if _takes_part(layer, scheme)]
     if not layers:
@@ -57,11 +67,15 @@ def quantize(
     scales: dict[str, InputScale] = {}
     for layer in layers:
         found = watch(quantized, [layer.source], feeds)[layer.source]
-        if scheme is Scheme.WEIGHT_ONLY:
-            _replace_weights(quantized, layer, trained[layer.source], found)
-            continue
-        scale = scales.setdefault(layer.source, input_scale(found, tail))
-        _replace_static(quantized, layer, trained[layer.source], scale.applied(found), scale)
+        scale = None
+        if scheme is not Scheme.WEIGHT_ONLY:
+            scale = scales.setdefault(layer.source, input_scale(found, tail))
+            found = scale.applied(found)
+        rounded, bias = _fit(layer, trained[layer.source], found, careful=careful)
+        if scale is None:
+            _replace_weights(quantized, layer, rounded, bias)
+        else:
+            _replace_static(quantized, layer, rounded, bias, scale)
     return quantized
 
 
@@ -77,21 +91,24 @@ def _takes_part(layer: Layer, scheme: Scheme) -> bool:
     return scheme is not Scheme.STATIC_QDQ_HIDDEN or not (layer.first or layer.last)
 
 
-def _fit(layer: Layer, trained: Matrix, found: Matrix) -> tuple[RoundedWeights, NDArray[np.float64]]:
+def _fit(layer: Layer, trained: Matrix, found: Matrix, *, careful: bool) -> tuple[RoundedWeights, Vector]:
     """Rounded weights and the bias that goes with them."""
-    rounded = round_weights(correct_weights(layer.weights, trained, found), found)
-    target = trained @ layer.weights.T + layer.bias
+    if careful:
+        moments = second_moments(found)
+        rounded = round_weights(correct_weights(layer.weights, trained, found, moments), moments)
+    else:
+        rounded = round_to_nearest(layer.weights)
+    target = layer.weights @ trained.mean(axis=0) + layer.bias
     return rounded, corrected_bias(target, found, rounded.values)
 
 
-def _replace_weights(model: onnx.ModelProto, layer: Layer, trained: Matrix, found: Matrix) -> None:
+def _replace_weights(model: onnx.ModelProto, layer: Layer, rounded: RoundedWeights, bias: Vector) -> None:
     """Weights as int8, unpacked by `Cast` and `Mul`.
 
     ONNX Runtime folds these two when it loads the model, so the layer runs as a float32 one does. It would not
     fold `DequantizeLinear`: then every call unpacks the weights again, and a single row is multiplied by
     another kernel than a batch, with other bits (tried with 1.32).
     """
-    rounded, bias = _fit(layer, trained, found)
     levels, scales, unpacked, weights, shift = (f"{layer.name}.{part}" for part in _PARTS)
     preparation = [
         helper.make_node("Cast", [levels], [unpacked], to=TensorProto.FLOAT),
@@ -105,13 +122,12 @@ _PARTS = ("levels", "scales", "unpacked", "weights", "bias")
 
 
 def _replace_static(
-    model: onnx.ModelProto, layer: Layer, trained: Matrix, found: Matrix, scale: InputScale
+    model: onnx.ModelProto, layer: Layer, rounded: RoundedWeights, bias: Vector, scale: InputScale
 ) -> None:
     """8-bit inputs and weights with a 32-bit bias, as ONNX Runtime fuses them to `QGemm`.
 
     The output stays float32: rounding it before the activation would only lose accuracy.
     """
-    rounded, bias = _fit(layer, trained, found)
     steps = rounded.scales * scale.scale
     name, rows = layer.name, f"{layer.source}.rounded"
     constants: dict[str, Array] = {

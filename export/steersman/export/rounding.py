@@ -18,6 +18,8 @@ LEVELS = 127
 """Largest magnitude of an 8-bit weight: symmetric, so that zero stays zero."""
 SMALLEST_ROW = 1e-4
 """Outputs whose weights are smaller than this share of the layer's largest are rounded as if they were that large."""
+BLOCK = 64
+"""Inputs rounded before their errors are passed on to all that follow: GPTQ's own device for speed."""
 DAMPING = 0.01
 """Share of the mean input power added to each input's: GPTQ's own, section 3.3."""
 RIDGE = 1e-3
@@ -37,44 +39,67 @@ class RoundedWeights:
         return np.asarray(self.levels * self.scales.astype(np.float64)[:, None])
 
 
-def correct_weights(weights: Matrix, inputs: Matrix, found: Matrix) -> Matrix:
+def second_moments(inputs: Matrix) -> Matrix:
+    """[inputs, inputs] mean products of [N, inputs]; float32 is exact enough to sum thousands of rows."""
+    rows = inputs.astype(np.float32)
+    return np.asarray((rows.T @ rows).astype(np.float64) / len(rows))
+
+
+def correct_weights(weights: Matrix, inputs: Matrix, found: Matrix, moments: Matrix) -> Matrix:
     """The weights that make up, in least squares, for inputs that earlier layers' rounding has shifted.
 
     Args:
         weights: [outputs, inputs], as trained.
         inputs: [N, inputs] that the layer got as trained.
         found: [N, inputs] that it gets now.
+        moments: Second moments of `found`.
     """
     if np.array_equal(inputs, found):
         return weights
-    power = _power(found, RIDGE)
-    drift = (inputs - found) @ weights.T
-    return np.asarray(weights + np.linalg.solve(power, found.T @ drift / len(found)).T)
+    shift = (found.astype(np.float32).T @ (inputs - found).astype(np.float32)).astype(np.float64) / len(found)
+    return np.asarray(weights + np.linalg.solve(_damped(moments, RIDGE), shift @ weights.T).T)
 
 
-def round_weights(weights: Matrix, inputs: Matrix) -> RoundedWeights:
-    """Rounds [outputs, inputs] to 8 bits per output for inputs like these, [N, inputs]."""
-    largest = np.abs(weights).max(axis=1)
-    scales = (np.maximum(largest, max(SMALLEST_ROW * largest.max(), 1e-12)) / LEVELS).astype(np.float32)
-    power = _power(inputs, DAMPING)
-    order = np.argsort(-np.diag(power), kind="stable")
-    left = weights[:, order].copy()
-    inverse = np.linalg.cholesky(np.linalg.inv(power[np.ix_(order, order)])).T
-    levels = np.zeros_like(left)
+def round_to_nearest(weights: Matrix) -> RoundedWeights:
+    """Rounds every weight of [outputs, inputs] by itself."""
+    scales = _scales(weights)
+    return RoundedWeights(_levels(weights, scales.astype(np.float64)[:, None]).astype(np.int8), scales)
+
+
+def round_weights(weights: Matrix, moments: Matrix) -> RoundedWeights:
+    """Rounds [outputs, inputs] to 8 bits per output for inputs with these second moments."""
+    scales = _scales(weights)
     wide = scales.astype(np.float64)
-    for j in range(left.shape[1]):
-        levels[:, j] = np.clip(np.round(left[:, j] / wide), -LEVELS, LEVELS)
-        error = (left[:, j] - levels[:, j] * wide) / inverse[j, j]
-        left[:, j + 1 :] -= np.outer(error, inverse[j, j + 1 :])
+    damped = _damped(moments, DAMPING)
+    order = np.argsort(-np.diag(damped), kind="stable")
+    left = weights[:, order].copy()
+    inverse = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
+    levels = np.zeros_like(left)
+    for first in range(0, left.shape[1], BLOCK):
+        last = min(first + BLOCK, left.shape[1])
+        errors = np.zeros((len(left), last - first))
+        for j in range(first, last):
+            levels[:, j] = _levels(left[:, j], wide)
+            errors[:, j - first] = (left[:, j] - levels[:, j] * wide) / inverse[j, j]
+            left[:, j + 1 : last] -= np.outer(errors[:, j - first], inverse[j, j + 1 : last])
+        left[:, last:] -= errors @ inverse[first:last, last:]
     return RoundedWeights(levels[:, np.argsort(order)].astype(np.int8), scales)
 
 
-def corrected_bias(target: Matrix, inputs: Matrix, weights: Matrix) -> NDArray[np.float64]:
-    """The bias with which the layer's mean output [outputs] is what it was: `target` is [N, outputs]."""
-    return np.asarray((target - inputs @ weights.T).mean(axis=0))
+def corrected_bias(target: Matrix, found: Matrix, weights: Matrix) -> NDArray[np.float64]:
+    """The bias with which the layer's mean output is `target`, [outputs], on inputs `found`, [N, inputs]."""
+    return np.asarray(target - weights @ found.mean(axis=0))
 
 
-def _power(inputs: Matrix, damping: float) -> Matrix:
-    """[inputs, inputs] second moments, damped so that they can be inverted."""
-    moments = inputs.T @ inputs / len(inputs)
-    return np.asarray(moments + np.eye(len(moments)) * (damping * np.diag(moments).mean() + 1e-12))
+def _scales(weights: Matrix) -> NDArray[np.float32]:
+    largest = np.abs(weights).max(axis=1)
+    floor = max(SMALLEST_ROW * float(largest.max()), 1e-12)
+    return np.asarray(np.maximum(largest, floor) / LEVELS, np.float32)
+
+
+def _levels(weights: Matrix, scales: Matrix) -> Matrix:
+    return np.asarray(np.clip(np.round(weights / scales), -LEVELS, LEVELS))
+
+
+def _damped(moments: Matrix, share: float) -> Matrix:
+    return np.asarray(moments + np.eye(len(moments)) * (share * np.diag(moments).mean() + 1e-12))

@@ -122,18 +122,23 @@ def choose_variants(
 
 
 def make_candidate(bench: Workbench, scheme: Scheme, calibrated: Baseline) -> Candidate | None:
-    """One candidate; of a static scheme the best of several ranges, judged on the calibration states."""
+    """One candidate; a static scheme gets the range of inputs that does best on the calibration states."""
     stride = -(-len(calibrated.action) // FIT_ROWS)
     feeds = {name: np.ascontiguousarray(rows[::stride]) for name, rows in calibrated.feeds.items()}
-    made: list[tuple[tuple[int, float], Candidate]] = []
-    for tail in (0.0,) if scheme is Scheme.WEIGHT_ONLY else TAILS:
-        model = quantize(bench.model, scheme, feeds, tail)
-        if model is None:
-            return None
-        candidate = bench.candidate(check_graph(model), scheme)
-        found = compare(candidate.session, calibrated)
-        made.append(((found.flips.flips, found.mean_total_variation), candidate))
-    return min(made, key=lambda ranked: ranked[0])[1]
+
+    def make(tail: float, *, careful: bool) -> Candidate | None:
+        model = quantize(bench.model, scheme, feeds, tail=tail, careful=careful)
+        return None if model is None else bench.candidate(check_graph(model), scheme)
+
+    if scheme is Scheme.WEIGHT_ONLY:
+        return make(0.0, careful=True)
+    tried = [(_harm(made, calibrated), tail) for tail in TAILS if (made := make(tail, careful=False))]
+    return make(min(tried)[1], careful=True) if tried else None
+
+
+def _harm(candidate: Candidate, baseline: Baseline) -> tuple[int, float]:
+    evidence = compare(candidate.session, baseline)
+    return evidence.flips.flips, evidence.mean_total_variation
 
 
 def examine(candidate: Candidate, baseline: Baseline, certificate: Certificate) -> Candidate:

@@ -277,16 +277,24 @@ def _propensities(work: Work, log_probs: NDArray[np.float32]) -> NDArray[np.floa
 
 
 def _record(work: Work) -> None:
-    fallen = work.sources == SOURCE_CODE[Source.FALLBACK]
+    features = np.empty((work.columns.rows, 0)) if work.features is None else work.features
+    reasons: dict[str, NDArray[np.int8]] = {}
+    answered = None
+    if work.unanswered.any():
+        fallen = work.sources == SOURCE_CODE[Source.FALLBACK]
+        reasons = {
+            "fallback_reasons": np.where(fallen, work.reasons, _NO_REASON),
+            "error_reasons": np.where(work.failed, work.reasons, _NO_REASON),
+        }
+        answered = ~work.failed
     work.lane.recorder.record(
         Rows(
             mode=work.mode,
             sources=work.sources,
-            fallback_reasons=np.where(fallen, work.reasons, _NO_REASON),
-            error_reasons=np.where(work.failed, work.reasons, _NO_REASON),
-            features=np.empty((work.columns.rows, 0)) if work.features is None else work.features,
+            features=features,
             actions=work.actions,
-            answered=~work.failed if work.failed.any() else None,
+            answered=answered,
             starts=work.columns.starts,
+            **reasons,
         )
     )
