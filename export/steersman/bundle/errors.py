@@ -41,7 +41,9 @@ class SteersmanError(Exception):
         line = f"{self.where}: {self.what}" if self.where else self.what
         if self.expected:
             line += f"; expected {self.expected}"
-        return f"{line}. {self.hint}" if self.hint else line
+        if not self.hint:
+            return line
+        return f"{line} {self.hint}" if line.endswith((".", "?")) else f"{line}. {self.hint}"
 
 
 class UsageError(SteersmanError):

@@ -7,8 +7,10 @@ answers at once and the server's installation needs no torch.
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from steersman.bundle.errors import SteersmanError
 from steersman.cli.act import act
@@ -19,10 +21,12 @@ from steersman.cli.serve import serve
 from steersman.export.cli import export, inspect, verify
 from steersman.training.cli import train
 
+INTERRUPTED = 130
+"""128 + SIGINT, what a shell reports for a command stopped by Ctrl-C."""
+
 app = typer.Typer(
     name="steersman",
     help="Take reinforcement-learning policies from training to production, and keep them honest there.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -39,9 +43,17 @@ for panel, commands in {
 def main() -> None:
     """Runs the command line. Exit status: 0 fine, 1 the check or the work failed, 2 used wrongly."""
     try:
-        app()
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except SteersmanError as error:
-        print(f"steersman: {error}", file=sys.stderr)  # noqa: T201  the one place where errors are printed
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        _end(str(error), error.exit_code)
+    except TyperException as error:
+        what = error.format_message().rstrip(".")
+        _end(f"{what}. `steersman COMMAND --help` tells more.", error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _end(line: str, status: int) -> NoReturn:
+    print(f"steersman: {line}", file=sys.stderr)  # noqa: T201  the one place where errors are printed
+    sys.exit(status)

@@ -1,4 +1,4 @@
-"""The options of `steersman serve`: each sets the setting of its name; what is not given is left to the file."""
+"""The options of `steersman serve`, each for the setting of its name; the file fills what is not given."""
 
 from __future__ import annotations
 
