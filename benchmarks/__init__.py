@@ -7,8 +7,8 @@ Where things are:
 - `exchange`, `servers`, `echo`: one call's messages, and the servers that answer it;
 - `loads`, `h2load`, `client_load`: who calls, and how hard;
 - `processes`, `counters`: CPU and memory of a server's processes, and its own count of the calls;
-- `points`, `rounds`: one measured point, and the alternating rounds;
-- `engine_kit`, `engine_parts`, `timing`: the decision core in this process;
+- `points`, `rounds`, `turns`: one measured point, and the alternating rounds;
+- `engine_figures`, `engine_kit`, `engine_parts`, `timing`: the decision core in this process;
 - `startup`: how long a worker takes to be ready, and what it weighs;
 - `summary`, `results`, `report`, `tables`, `machine`: from measurements to medians, ratios and tables.
 

@@ -15,7 +15,7 @@ from benchmarks.results import Results
 from benchmarks.rounds import QUICK, Pace
 from benchmarks.run import STARTS, Part, Plan, run
 from benchmarks.tables import markdown, print_table
-from steersman.bundle.errors import SteersmanError
+from steersman.bundle.errors import SteersmanError, UsageError
 
 WIDTH = 140  # of tables that do not go to a terminal
 
@@ -35,13 +35,23 @@ def bench(
     """
     pace = QUICK if quick else Pace(rounds, seconds)
     plan = Plan(part or tuple(Part), pace, 1 if quick else STARTS)
+    if json is not None:
+        _check_writable(json)
     log = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="steersman-bench-") as folder, log.status("starting") as status:
         results = run(plan, Path(folder), status.update)
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
         json.write_text(results.to_json())
     _show(results, as_markdown=as_markdown)
+
+
+def _check_writable(file: Path) -> None:
+    """Found out before two minutes of measuring, not after."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror}", where=str(file)) from None
 
 
 def _show(results: Results, *, as_markdown: bool) -> None:

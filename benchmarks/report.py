@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from benchmarks.engine_figures import DECIDE, ONE_CALL, EngineFigures
 from benchmarks.engine_parts import BARE, DECODE, ENCODE
@@ -39,7 +40,13 @@ def tables(results: Results) -> list[Table]:
         made += [_engine(results.engine), *(_parts(rows, results.engine) for rows in _batches(results))]
     if results.starts:
         made.append(_starts(results.starts))
-    return made
+    return _each_note_once(made)
+
+
+def _each_note_once(made: list[Table]) -> list[Table]:
+    """A note that several tables share stands under the last of them."""
+    last = {table.note: position for position, table in enumerate(made)}
+    return [replace(table, note=table.note if last[table.note] == i else "") for i, table in enumerate(made)]
 
 
 def _by_policy(rows: Iterable[Row]) -> dict[str, list[Row]]:

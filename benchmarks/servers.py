@@ -6,13 +6,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.exchange import Exchange
 from benchmarks.processes import Roles
+from steersman.serving.errors import ServingError
 from steersman.serving.testing import running_server
 
 ROOT = Path(__file__).parents[1]
@@ -41,8 +42,16 @@ class Server:
 
 @contextmanager
 def steersman(repository: Path, log: Path) -> Iterator[Server]:
-    """Steersman as users start it, with one worker."""
-    with running_server(repository, log=log) as server:
+    """Steersman as users start it, with one worker.
+
+    Raises:
+        BenchmarkError: It did not start; the last of its log is told.
+    """
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_server(repository, log=log))
+        except ServingError as error:
+            raise BenchmarkError(f"{error}\n{log.read_text()[-2000:]}", where=STEERSMAN) from error
         roles = Roles("supervisor", "worker")
         yield Server(STEERSMAN, server.grpc, server.process.pid, roles, server.http)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 
@@ -33,10 +34,10 @@ def print_table(table: Table, console: Console) -> None:
     for i, head in enumerate(table.columns):
         shown.add_column(head, justify="right" if i else "left")
     for row in table.rows:
-        shown.add_row(*row)
+        shown.add_row(*map(escape, row))
     console.print(shown)
     if table.note:
-        console.print(table.note, style="dim", highlight=False)
+        console.print(escape(table.note), style="dim", highlight=False)
         console.print()
 
 

@@ -4,19 +4,20 @@ import pytest
 from benchmarks.tables import Table, markdown, number, print_table
 from rich.console import Console
 
-TABLE = Table("Servers", ("load", "calls/s"), [("c1", "1987"), ("a|b", "3")], note="Medians.")
+TABLE = Table("Servers", ("load", "calls/s"), [("c1", "1987"), ("a|b", "[dim]")], note="Medians [low].")
 
 
 def test_markdown_can_be_pasted() -> None:
-    assert markdown(TABLE) == (
-        "### Servers\n\n| load | calls/s |\n| --- | --: |\n| c1 | 1987 |\n| a\\|b | 3 |\n\nMedians.\n"
-    )
+    rows = "| load | calls/s |\n| --- | --: |\n| c1 | 1987 |\n| a\\|b | [dim] |"
+    assert markdown(TABLE) == f"### Servers\n\n{rows}\n\nMedians [low].\n"
 
 
 def test_the_terminal_shows_the_same_cells() -> None:
     text = io.StringIO()
     print_table(TABLE, Console(file=text, width=80))
-    assert all(word in text.getvalue() for word in ("Servers", "calls/s", "1987", "a|b", "Medians."))
+    assert all(
+        word in text.getvalue() for word in ("Servers", "calls/s", "1987", "a|b", "[dim]", "Medians [low].")
+    )
 
 
 @pytest.mark.parametrize(
