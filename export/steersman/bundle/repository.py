@@ -37,7 +37,7 @@ class Repository:
         if not self.root.is_dir():
             return ()
         names = (entry.name for entry in self.root.iterdir() if entry.is_dir())
-        return tuple(sorted(name for name in names if re.match(POLICY_NAME, name) and self.versions(name)))
+        return tuple(sorted(name for name in names if re.fullmatch(POLICY_NAME, name) and self.versions(name)))
 
     def versions(self, policy: str) -> tuple[int, ...]:
         """Versions of a policy, ascending; empty where there is none."""
@@ -122,7 +122,7 @@ def check_policy_name(policy: str) -> None:
     Raises:
         UsageError: The name is not a policy name.
     """
-    if not re.match(POLICY_NAME, policy):
+    if not re.fullmatch(POLICY_NAME, policy):
         raise UsageError(
             f"{policy!r} is not a policy name",
             expected="lower-case letters, digits, '.', '_' and '-', at most 63",

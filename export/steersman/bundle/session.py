@@ -7,6 +7,7 @@ and it keeps results independent of the number of cores.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ class PolicySession:
             ) from error
         if self._session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY) != digest:
             raise BundleCorruptError("the graph was made for another contract", where=where)
+        self._mask_width = contract.mask_width
+        self._noise_width = contract.noise.width if contract.noise else 0
         self._inputs = frozenset(node.name for node in self._session.get_inputs())
         self._run_options = ort.RunOptions()
         self._run_options.only_execute_path_to_fetches = True
@@ -63,8 +66,7 @@ class PolicySession:
         Returns:
             One array per name, in the same order, each with first axis N.
         """
-        results: list[Array] = self._session.run(outputs, feeds, self._run_options)
-        return results
+        return [np.asarray(output) for output in self._session.run(outputs, feeds, self._run_options)]
 
     def feeds(
         self,
@@ -81,13 +83,29 @@ class PolicySession:
         """
         rows = len(next(iter(observations.values())))
         feeds = dict(observations)
-        if self.contract.mask_width:
-            every = np.ones((rows, self.contract.mask_width), np.bool_)
-            feeds["action_mask"] = every if action_mask is None else action_mask
-        if self.contract.noise is not None:
-            neutral = np.full((rows, self.contract.noise.width), 0.5, np.float32)
-            feeds["noise"] = neutral if noise is None else noise
+        if self._mask_width:
+            feeds["action_mask"] = (
+                _every_choice(rows, self._mask_width) if action_mask is None else action_mask
+            )
+        if self._noise_width:
+            feeds["noise"] = _neutral_noise(rows, self._noise_width) if noise is None else noise
         return feeds
+
+
+@lru_cache(maxsize=256)
+def _every_choice(rows: int, width: int) -> NDArray[np.bool_]:
+    return _constant(np.ones((rows, width), np.bool_))
+
+
+@lru_cache(maxsize=256)
+def _neutral_noise(rows: int, width: int) -> NDArray[np.float32]:
+    return _constant(np.full((rows, width), 0.5, np.float32))
+
+
+def _constant(array: NDArray[Any]) -> NDArray[Any]:
+    """Made once per batch size, so nobody may write to it."""
+    array.setflags(write=False)
+    return array
 
 
 def _options() -> ort.SessionOptions:

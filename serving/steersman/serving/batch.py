@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,27 +36,67 @@ class Columns:
     starts: int = 0
 
 
-def check_call(call: Call, contract: Contract, max_rows: int) -> Columns:
-    """The call's rows as columns.
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """A tensor as the contract declares it; `name` is what a caller calls it."""
 
-    Raises:
-        CallError: A tensor is missing, unknown or malformed, or a per-row field has another length.
+    key: str
+    input_name: str
+    name: str
+    shape: Shape
+    size: int
+    dtype: np.dtype[Any]
+
+
+class CallChecker:
+    """Checks calls against one contract. Everything that does not depend on the call is worked out once.
+
+    Args:
+        contract: The contract of the policy.
     """
-    _check_keys(call, contract)
-    observations = {
-        spec.input_name: _observation(call.observations[spec.key], spec) for spec in contract.observations
-    }
-    rows = _common_rows(observations)
-    if not 1 <= rows <= max_rows:
-        raise invalid("row_count", f"the call has {rows} rows; expected 1 to {max_rows}")
-    _check_per_row_fields(call, rows)
-    if call.mode not in contract.modes:
-        raise CallError(
-            Code.FAILED_PRECONDITION,
-            "mode_not_offered",
-            f"policy {call.policy!r} cannot be {call.mode}: it has no distribution",
-        )
-    return Columns(observations, _mask(call, contract, rows), rows, call.starts)
+
+    def __init__(self, contract: Contract) -> None:
+        self._expected = tuple(map(_expected, contract.observations))
+        self._keys = frozenset(expected.key for expected in self._expected)
+        self._modes = contract.modes
+        width = contract.mask_width
+        self._mask = _Expected("", "", "action_mask", (width,), width, np.dtype(np.bool_)) if width else None
+
+    def check(self, call: Call, max_rows: int) -> Columns:
+        """The call's rows as columns.
+
+        Raises:
+            CallError: A tensor is missing, unknown or malformed, or a per-row field has another length.
+        """
+        if call.observations.keys() != self._keys:
+            message = f"observation has {_listed(call.observations.keys())}; expected {_listed(self._keys)}"
+            raise invalid("observation_keys", message)
+        observations = {e.input_name: _read(call.observations[e.key], e) for e in self._expected}
+        rows = _common_rows(observations)
+        if not 1 <= rows <= max_rows:
+            raise invalid("row_count", f"the call has {rows} rows; expected 1 to {max_rows}")
+        _check_per_row_fields(call, rows)
+        if call.mode not in self._modes:
+            message = f"policy {call.policy!r} has no distribution; expected mode greedy"
+            raise CallError(Code.FAILED_PRECONDITION, "mode_not_offered", message)
+        return Columns(observations, self._read_mask(call, rows), rows, call.starts)
+
+    def _read_mask(self, call: Call, rows: int) -> NDArray[np.bool_] | None:
+        if call.action_mask is None:
+            return None
+        if self._mask is None:
+            message = "action_mask is given; expected none, since actions are continuous"
+            raise invalid("action_mask_not_applicable", message)
+        mask = _read(call.action_mask, self._mask)
+        if len(mask) != rows:
+            message = f"action_mask has {len(mask)} rows; expected {rows}, as the observation"
+            raise invalid("action_mask_shape", message)
+        return mask
+
+
+def _expected(spec: ObservationSpec) -> _Expected:
+    name = f"observation_dict[{spec.key!r}]" if spec.key else "observation"
+    return _Expected(spec.key, spec.input_name, name, spec.shape, spec.size, np.dtype(spec.dtype))
 
 
 def join(parts: Sequence[Columns]) -> Columns:
@@ -78,81 +118,53 @@ def _join_masks(parts: Sequence[Columns]) -> NDArray[np.bool_] | None:
     )
 
 
-def _check_keys(call: Call, contract: Contract) -> None:
-    expected = {spec.key for spec in contract.observations}
-    found = set(call.observations)
-    if found != expected:
-        raise invalid("observation_keys", f"observation has {_keys(found)}; expected {_keys(expected)}")
-
-
-def _keys(keys: set[str]) -> str:
+def _listed(keys: Collection[str]) -> str:
     if not keys:
         return "no tensor"
-    return "one plain tensor" if keys == {""} else f"the keys {sorted(keys)[:16]}"
+    return "one plain tensor" if set(keys) == {""} else f"the keys {sorted(keys)[:16]}"
 
 
-def _observation(tensor: RawTensor, spec: ObservationSpec) -> Array:
-    name = f"observation_dict[{spec.key!r}]" if spec.key else "observation"
-    return _typed(_shaped(tensor, spec.shape, name), np.dtype(spec.dtype), name, typed=tensor.typed)
-
-
-def _shaped(tensor: RawTensor, row_shape: Shape, name: str) -> Array:
-    size = math.prod(row_shape)
-    count = tensor.elements.size
-    shape = tensor.shape
-    if shape is None or shape == row_shape:
-        whole = count == size or (shape is None and not tensor.typed and size and count % size == 0)
-        shape = (count // size if whole and size else 1, *row_shape)
-    if shape[1:] != row_shape or math.prod(shape) != count:
-        given = "no shape" if tensor.shape is None else f"shape {list(tensor.shape)}"
-        raise invalid(
-            f"{name.split('[', maxsplit=1)[0]}_shape",
-            f"{name} has {count} elements and {given}; expected shape [N, {', '.join(map(str, row_shape))}]"
-            if row_shape
-            else f"{name} has {count} elements and {given}; expected shape [N]",
-        )
-    return tensor.elements.reshape(shape)
-
-
-def _typed(array: Array, dtype: np.dtype[Any], name: str, *, typed: bool) -> Array:
-    if array.dtype == dtype:
+def _read(tensor: RawTensor, expected: _Expected) -> Array:
+    """The tensor as [N, *shape] of the declared type."""
+    array = tensor.elements.reshape(_shape(tensor, expected))
+    if array.dtype == expected.dtype:
         return array
-    if typed:
-        raise invalid("dtype", f"{name} has dtype {array.dtype}; expected {dtype}")
+    if tensor.typed:
+        raise invalid("dtype", f"{expected.name} has dtype {array.dtype}; expected {expected.dtype}")
+    return _cast(array, expected)
+
+
+def _shape(tensor: RawTensor, expected: _Expected) -> Shape:
+    """Shape [N, *shape] that is given, or the only one that was meant."""
+    count, size, shape = tensor.elements.size, expected.size, tensor.shape
+    if shape is None or shape == expected.shape:
+        whole = shape is None and not tensor.typed and size and count % size == 0
+        shape = (count // size if whole else 1, *expected.shape)
+    if shape[1:] != expected.shape or math.prod(shape) != count:
+        given = "no shape" if tensor.shape is None else f"shape {list(tensor.shape)}"
+        wanted = ", ".join(map(str, ("N", *expected.shape)))
+        message = f"{expected.name} has {count} elements and {given}; expected shape [{wanted}]"
+        raise invalid(f"{expected.name.partition('[')[0]}_shape", message)
+    return shape
+
+
+def _cast(numbers: Array, expected: _Expected) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):
-        cast = array.astype(dtype)
-    if dtype.kind != "f" and not np.array_equal(cast, array):
-        raise invalid("dtype", f"{name} has numbers that are not exact in {dtype}")
+        cast = numbers.astype(expected.dtype)
+    if expected.dtype.kind != "f" and not np.array_equal(cast, numbers):
+        raise invalid("dtype", f"{expected.name} has numbers that are not exact; expected {expected.dtype}")
     return cast
 
 
 def _common_rows(observations: Mapping[str, Array]) -> int:
+    if len(observations) == 1:
+        return len(next(iter(observations.values())))
     rows = {len(array) for array in observations.values()}
     if len(rows) != 1:
         raise invalid(
             "row_count", f"the tensors of observation_dict have {sorted(rows)} rows; expected the same number"
         )
     return rows.pop()
-
-
-def _mask(call: Call, contract: Contract, rows: int) -> NDArray[np.bool_] | None:
-    if call.action_mask is None:
-        return None
-    if not contract.mask_width:
-        raise invalid(
-            "action_mask_not_applicable", "action_mask is given; expected none, since actions are continuous"
-        )
-    mask = _typed(
-        _shaped(call.action_mask, (contract.mask_width,), "action_mask"),
-        np.dtype(np.bool_),
-        "action_mask",
-        typed=call.action_mask.typed,
-    )
-    if len(mask) != rows:
-        raise invalid(
-            "action_mask_shape", f"action_mask has {len(mask)} rows; expected {rows}, as the observation"
-        )
-    return mask
 
 
 def _check_per_row_fields(call: Call, rows: int) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.specs import Mode
-from steersman.serving.batch import Columns, check_call, join
+from steersman.serving.batch import Columns, join
 from steersman.serving.call import Call
 from steersman.serving.decision import Decisions
 from steersman.serving.errors import CallError
@@ -26,6 +26,7 @@ from steersman.serving.runtime import LaneRuntime
 
 ID_BYTES = 16
 DEFAULT_MAX_ROWS = 4096
+_NO_EVIDENCE: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -64,7 +65,7 @@ class Engine:
         for place, call in enumerate(calls):
             try:
                 lane = routing.resolve(call.policy, call.version)
-                columns = check_call(call, lane.contract, self._max_rows)
+                columns = lane.loaded.checker.check(call, self._max_rows)
             except CallError as error:
                 outcomes[place] = error
                 continue
@@ -79,10 +80,9 @@ class Engine:
 
     def _decide_group(self, group: _Group) -> list[Decisions]:
         started = perf_counter_ns()
-        evidence = frozenset[str]().union(*(call.evidence for call in group.calls))
+        evidence = _NO_EVIDENCE.union(*(call.evidence for call in group.calls))
         columns = join(group.parts)
-        paired = zip(group.calls, group.parts, strict=True)
-        ids = np.concatenate([self._decision_ids(call, part.rows) for call, part in paired])
+        ids = self._decision_ids(group, columns.rows)
         decisions = decide_group(
             group.lane, columns, mode=group.mode, evidence=evidence, ids=ids, salt=self._salt
         )
@@ -93,17 +93,20 @@ class Engine:
             group.lane.recorder.record_latency("total", (ended - arrived) * 1e-9, part.rows)
         return _split(decisions, group)
 
-    def _decision_ids(self, call: Call, rows: int) -> NDArray[np.uint8]:
+    def _decision_ids(self, group: _Group, rows: int) -> NDArray[np.uint8]:
         """[rows, 16]: random, or from the row's idempotency key, so that a repeated call is the same."""
-        ids = np.frombuffer(os.urandom(ID_BYTES * rows), np.uint8).reshape(rows, ID_BYTES)
-        if not any(call.idempotency_keys):
-            return ids
-        ids = ids.copy()
-        for row, key in enumerate(call.idempotency_keys):
-            if key:
-                digest = hashlib.blake2b(key, digest_size=ID_BYTES, key=self._salt, person=b"decision-id")
-                ids[row] = np.frombuffer(digest.digest(), np.uint8)
+        ids = np.frombuffer(bytearray(os.urandom(ID_BYTES * rows)), np.uint8).reshape(rows, ID_BYTES)
+        start = 0
+        for call, part in zip(group.calls, group.parts, strict=True):
+            for row, key in enumerate(call.idempotency_keys, start):
+                if key:
+                    ids[row] = self._keyed_id(key)
+            start += part.rows
         return ids
+
+    def _keyed_id(self, key: bytes) -> NDArray[np.uint8]:
+        digest = hashlib.blake2b(key, digest_size=ID_BYTES, key=self._salt, person=b"decision-id")
+        return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _split(decisions: Decisions, group: _Group) -> list[Decisions]:

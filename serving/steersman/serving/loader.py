@@ -24,6 +24,7 @@ from steersman.monitoring.recorder import Recorder
 from steersman.safety.columns import is_monitorable
 from steersman.safety.fallback import FallbackChain
 from steersman.safety.guard import Guard, benign_row
+from steersman.serving.batch import CallChecker
 from steersman.serving.errors import ServingError
 from steersman.serving.precision import fastest
 from steersman.serving.rollout.deployment import Precision
@@ -122,6 +123,7 @@ def load_version(repository: Repository, route: PolicyRoute, lane: LaneRoute, ca
         digest=bundle.digest,
         variant=chosen,
         session=sessions[chosen],
+        checker=CallChecker(bundle.manifest.contract),
         references=_references(bundle),
         benign=benign,
         dropped=dropped,

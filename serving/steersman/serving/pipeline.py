@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any
 
@@ -37,6 +38,7 @@ _MODEL_SOURCE: Mapping[Mode, int] = {
 }
 _EVIDENCE_OUTPUTS = frozenset({"value", "entropy"})
 _NO_REASON = np.int8(0)
+_NO_ACTIONS = np.empty(0)
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ def _begin(lane: LaneRuntime, mode: Mode, columns: Columns) -> Work:
         mode=mode,
         columns=columns,
         features=feature_matrix(columns.observations, lane.contract) if lane.named_features else None,
-        actions=zero_actions(lane.contract, rows),
+        actions=_NO_ACTIONS,
         sources=np.full(rows, _MODEL_SOURCE[mode], np.int8),
         reasons=np.zeros(rows, np.int8),
         unanswered=np.zeros(rows, np.bool_),
@@ -132,7 +134,7 @@ def _guard(work: Work) -> None:
         work.failed |= verdicts.rejected
     if work.columns.action_mask is not None:
         closed = all_false_segments(work.columns.action_mask, work.lane.contract.action.mask_segments)
-        if closed.any():
+        if np.count_nonzero(closed):
             work.reasons[closed] = REASON_CODE[Reason.MASK_ALL_FALSE]
             work.unanswered |= closed
             work.failed |= closed
@@ -140,25 +142,31 @@ def _guard(work: Work) -> None:
 
 def _infer(work: Work, evidence: frozenset[str], ids: NDArray[np.uint8], salt: bytes) -> None:
     """Asks the model. Rows that it shall not answer are replaced by a benign one first."""
-    action = "action" if work.mode == "greedy" else "sampled_action"
-    names = [action, "distribution", *(["log_prob"] if work.mode == "sampled" else [])]
-    names += sorted(evidence & _EVIDENCE_OUTPUTS)
-    names = [name for name in names if name in work.lane.contract.outputs]
+    names = _outputs(work.lane.contract.outputs, work.mode, evidence)
     try:
         outputs = work.lane.loaded.session.run(names, _feeds(work, ids, salt))
     except Exception:  # whatever the model does, every row must still get its fallback
         log.exception("the model failed", extra={"policy": work.lane.loaded.manifest.policy})
+        work.actions = zero_actions(work.lane.contract, work.columns.rows)
         work.refuse(np.ones(work.columns.rows, np.bool_), Reason.MODEL_ERROR)
         return
     work.outputs = dict(zip(names, outputs, strict=True))
-    work.actions = work.outputs[action]
+    work.actions = outputs[0]
+
+
+@lru_cache(maxsize=1024)
+def _outputs(offered: tuple[str, ...], mode: Mode, evidence: frozenset[str]) -> tuple[str, ...]:
+    """Outputs to fetch, the action first. Nothing is computed that nobody asks for."""
+    wanted = ("action",) if mode == "greedy" else ("sampled_action", "log_prob")
+    wanted = (*wanted, "distribution", *sorted(evidence & _EVIDENCE_OUTPUTS))
+    return tuple(name for name in wanted if name in offered)
 
 
 def _feeds(work: Work, ids: NDArray[np.uint8], salt: bytes) -> dict[str, Array]:
     spec = work.lane.contract.noise
     noise = draw(spec, ids, salt) if spec is not None and work.mode == "sampled" else None
     observations, mask = work.columns.observations, work.columns.action_mask
-    if work.unanswered.any():
+    if np.count_nonzero(work.unanswered):
         observations = {name: _replaced(work, name, array) for name, array in observations.items()}
         mask = None if mask is None else mask | work.unanswered[:, None]
     return work.lane.loaded.session.feeds(observations, mask, noise)
@@ -174,29 +182,25 @@ def _protect(work: Work) -> None:
     """Refuses answers of the model that are not finite or that the mask forbids."""
     if work.outputs is None:
         return
-    garbage = _not_finite(work.actions) | np.isnan(_flat(work.outputs["distribution"])).any(axis=1)
-    if garbage.any():
+    sound = _sound(work.outputs["distribution"], work.actions.dtype)
+    if np.count_nonzero(sound) < sound.size:
+        garbage = ~sound.reshape(len(sound), -1).all(axis=1)
         work.refuse(garbage & ~work.unanswered, Reason.MODEL_NON_FINITE)
     permitted = permits(work.columns.action_mask, work.actions, work.lane.contract.action)
-    if not permitted.all():
+    if np.count_nonzero(permitted) < len(permitted):
         work.refuse(~permitted & ~work.unanswered, Reason.ACTION_MASKED)
 
 
-def _not_finite(actions: Array) -> NDArray[np.bool_]:
-    if actions.dtype.kind != "f":
-        return np.zeros(len(actions), np.bool_)
-    return np.asarray(~np.isfinite(_flat(actions)).all(axis=1))
-
-
-def _flat(array: Array) -> Array:
-    return array.reshape(len(array), -1)
+def _sound(distribution: Array, action: np.dtype[Any]) -> NDArray[np.bool_]:
+    """Which parameters are usable: finite for continuous actions; a masked choice may have minus infinity."""
+    return np.isfinite(distribution) if action.kind == "f" else ~np.isnan(distribution)
 
 
 def _fall_back(work: Work) -> Mapping[int, str]:
     """The one place where a fallback answers. Returns which member of the chain answered which row."""
-    rows = np.flatnonzero(work.unanswered)
-    if not len(rows):
+    if not np.count_nonzero(work.unanswered):
         return {}
+    rows = np.flatnonzero(work.unanswered)
     work.actions = work.actions.copy()
     work.actions[rows] = 0
     work.sources[rows] = SOURCE_CODE[Source.NONE]
@@ -240,7 +244,7 @@ def _conclude(
     )
     if answered_by:
         decisions.interventions = explain_fallbacks(work, answered_by)
-    if work.failed.any():
+    if np.count_nonzero(work.failed):
         decisions.errors = explain_failures(work)
     return decisions
 
@@ -280,7 +284,7 @@ def _record(work: Work) -> None:
     features = np.empty((work.columns.rows, 0)) if work.features is None else work.features
     reasons: dict[str, NDArray[np.int8]] = {}
     answered = None
-    if work.unanswered.any():
+    if np.count_nonzero(work.unanswered):
         fallen = work.sources == SOURCE_CODE[Source.FALLBACK]
         reasons = {
             "fallback_reasons": np.where(fallen, work.reasons, _NO_REASON),

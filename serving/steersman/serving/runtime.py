@@ -16,6 +16,7 @@ from steersman.bundle.specs import Contract
 from steersman.monitoring.recorder import Recorder
 from steersman.safety.fallback import FallbackChain
 from steersman.safety.guard import Guard
+from steersman.serving.batch import CallChecker
 
 Array = NDArray[Any]
 
@@ -29,6 +30,7 @@ class LoadedVersion:
         digest: Digest of the manifest.
         variant: Variant in use, `fp32` or `int8`.
         session: That variant.
+        checker: Checks calls against its contract.
         references: What to measure drift against, by mode.
         benign: One harmless row per observation tensor, by graph input name; stands in for guarded rows.
         dropped: Variants that failed their certificate here, with the reason.
@@ -38,6 +40,7 @@ class LoadedVersion:
     digest: str
     variant: str
     session: PolicySession
+    checker: CallChecker
     references: Mapping[str, Reference]
     benign: Mapping[str, Array]
     dropped: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,7 @@
-"""Between the wire and columns. The only code that knows both `policy_pb2` and the engine's types."""
+"""Between the wire and columns. The only code that knows both `policy_pb2` and the engine's types.
+
+Arrays go over as they lie in memory: the processors that are supported are little-endian, as the wire is.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ DTYPES: Mapping[pb.DType.ValueType, np.dtype[Any]] = {
     pb.DTYPE_FLOAT64: np.dtype("<f8"),
     pb.DTYPE_BOOL: np.dtype("?"),
 }
-CODES: Mapping[str, pb.DType.ValueType] = {dtype.name: code for code, dtype in DTYPES.items()}
+CODES: Mapping[np.dtype[Any], pb.DType.ValueType] = {dtype: code for code, dtype in DTYPES.items()}
 _MODES: Mapping[int, Mode] = {
     pb.ACTION_MODE_UNSPECIFIED: "greedy",
     pb.ACTION_MODE_GREEDY: "greedy",
@@ -195,12 +198,10 @@ def _encode_evidence(decisions: Decisions, response: pb.ActResponse, *, plain: b
 
 def encode_tensor(array: Array, *, plain: bool = False) -> pb.Tensor:
     """An array as a tensor, as plain numbers if asked for."""
-    tensor = pb.Tensor(dtype=CODES[array.dtype.name], shape=array.shape)
+    code = CODES[array.dtype]
     if plain:
-        tensor.values.extend(array.astype(np.float64).ravel().tolist())
-    else:
-        tensor.data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    return tensor
+        return pb.Tensor(dtype=code, shape=array.shape, values=array.astype(np.float64).ravel().tolist())
+    return pb.Tensor(dtype=code, shape=array.shape, data=array.tobytes())
 
 
 def _encode_error(error: RowError) -> pb.RowError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from steersman.bundle.specs import (
     ActionSpec,
     BoxAction,
@@ -88,7 +90,7 @@ def _version(policy: PolicyRuntime, info: VersionInfo) -> pb.PolicyVersion:
 def _observation(spec: ObservationSpec) -> pb.ObservationSpec:
     return pb.ObservationSpec(
         key=spec.key,
-        dtype=CODES[spec.dtype],
+        dtype=CODES[np.dtype(spec.dtype)],
         shape=spec.shape,
         low=spec.low,
         high=spec.high,
@@ -99,7 +101,7 @@ def _observation(spec: ObservationSpec) -> pb.ObservationSpec:
 
 def _action(spec: ActionSpec) -> pb.ActionSpec:
     message = pb.ActionSpec(
-        kind=_KINDS[spec.kind], dtype=CODES[spec.dtype], shape=spec.shape, names=spec.names
+        kind=_KINDS[spec.kind], dtype=CODES[np.dtype(spec.dtype)], shape=spec.shape, names=spec.names
     )
     match spec:
         case DiscreteAction():

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
 import grpc
+import grpc.aio
 
 from steersman.serving.decision import Decisions
 from steersman.serving.errors import CallError, Code
