@@ -18,7 +18,7 @@ from benchmarks.timing import Action
 from steersman.monitoring.recorder import Rows
 from steersman.safety.columns import feature_matrix
 from steersman.safety.masks import all_false_segments, permits
-from steersman.serving.batch import Columns, check_call, join
+from steersman.serving.batch import Columns, join
 from steersman.serving.call import Call
 from steersman.serving.decision import SOURCE_CODE, Decisions, Source
 from steersman.serving.engine import Engine
@@ -39,11 +39,11 @@ def parts(engine: Engine, shape: PolicyShape, calls: Sequence[Call]) -> dict[str
         calls: Calls of one row each, with masks.
     """
     lane = lane_of(engine, shape)
-    columns = join([check_call(call, lane.contract, 1) for call in calls])
+    columns = join([lane.loaded.checker.check(call, 1) for call in calls])
     return {
         BARE: _bare(lane, columns),
         DECODE: _decode(shape, len(calls)),
-        CHECK: lambda: join([check_call(call, lane.contract, 1) for call in calls]),
+        CHECK: lambda: join([lane.loaded.checker.check(call, 1) for call in calls]),
         GUARD: _guard(lane, columns),
         MODEL: _model(lane, columns),
         MASK: _mask(lane, columns),

@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 ROOT = Path(__file__).parent.parent
 UNWANTED = ("torch", "onnx", "onnxscript", "stable_baselines3", "sb3_contrib", "gymnasium", "matplotlib")
@@ -96,9 +96,11 @@ def make_repository(folder: Path, policy: str) -> Path:
     say("training and exporting a small policy with this environment")
     steersman, runs = Path(sys.executable).parent / "steersman", folder / "runs"
     repository = folder / "bundles"
-    run(steersman, "train", "--env", "CartPole-v1", "--timesteps", "2000", "--out", runs, "--quiet")
-    (trained,) = runs.iterdir()
-    run(steersman, "export", trained, "--repository", repository, "--policy", policy)
+    size = ("--env", "CartPole-v1", "--timesteps", "2000")
+    run(steersman, "train", *size, "--out", runs, "--name", "small", "--quiet")
+    trained = runs / "CartPole-v1" / "small"
+    target = ("--repository", repository, "--policy", policy)
+    run(steersman, "export", trained, *target, "--reference-episodes", "20", "--quiet")
     return repository
 
 
@@ -112,22 +114,22 @@ def check_serving(prefix: Path, repository: Path, policy: str, folder: Path) -> 
 
 
 def check_call(prefix: Path, policy: str, target: str) -> None:
-    """`steersman act` gets an action."""
+    """`steersman act` gets an action from the policy."""
     options = ("--target", target, "--observation", "[0, 0, 0, 0]", "--json")
     answer = json.loads(run(prefix / "bin" / "steersman", "act", policy, *options))
-    if not holds_key(answer, "action"):
-        fail(f"`steersman act` answered without an action: {answer}")
-    say(f"called: {json.dumps(answer)[:200]}")
+    if "action" not in answer or answer.get("source") != "policy":
+        fail(f"`steersman act` got no action from the policy: {answer}")
+    say(f"called: action {answer['action']}, source {answer['source']}, version {answer['version']}")
 
 
 def check_metrics(address: str) -> None:
-    """Some metric of ours is above zero."""
+    """The one decision is counted."""
     with urllib.request.urlopen(f"{address}/metrics", timeout=10) as response:
         text: str = response.read().decode()
-    ours = [line for line in text.splitlines() if line.startswith("steersman_")]
-    if all(line.endswith(" 0.0") for line in ours):
-        fail(f"/metrics counts nothing:\n{text[:2000]}")
-    say(f"{address}/metrics has {len(ours)} figures")
+    counted = [line for line in text.splitlines() if line.startswith("steersman_decisions_total{")]
+    if sum(float(line.rsplit(" ", 1)[1]) for line in counted) != 1:
+        fail(f"after one call {address}/metrics counts {counted or 'nothing'}")
+    say("the metrics count one decision")
 
 
 @contextmanager
@@ -184,13 +186,6 @@ def listing(*folders: Path) -> dict[str, int]:
     """Every file below the folders, with its time of change."""
     files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
     return {str(path): path.stat().st_mtime_ns for path in files}
-
-
-def holds_key(value: Any, key: str) -> bool:
-    """Whether a mapping somewhere in the JSON value has this key."""
-    if isinstance(value, dict):
-        return key in value or any(holds_key(item, key) for item in value.values())
-    return isinstance(value, list) and any(holds_key(item, key) for item in value)
 
 
 def say(text: str) -> None:

@@ -24,7 +24,8 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
         for name in sorted(arrays):
             member = io.BytesIO()
             np.lib.format.write_array(member, np.asarray(arrays[name], order="C"), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), member.getvalue())
+            info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            archive.writestr(info, member.getvalue(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
@@ -35,12 +36,23 @@ def unpack(data: bytes, where: str) -> dict[str, Array]:
         BundleCorruptError: It is not an npz file, holds objects, or unpacks to more than `MAX_BYTES`.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
-                raise BundleCorruptError(
-                    "arrays are too large", where=where, expected=f"at most {MAX_BYTES} bytes"
-                )
+        _check_size(data, where)
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, zipfile.BadZipFile, KeyError) as error:
-        raise BundleCorruptError(f"not a file of plain arrays: {error}", where=where) from error
+            found = {name: arrays[name] for name in arrays.files}
+    except BundleCorruptError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds for a damaged file
+        reason = " ".join(str(error).split())
+        raise BundleCorruptError(f"not a file of plain arrays: {reason}", where=where) from error
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):  # numpy gives members that are no arrays as bytes
+            raise BundleCorruptError(f"not a file of plain arrays: {name!r} is none", where=where)
+    return found
+
+
+def _check_size(data: bytes, where: str) -> None:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
+            raise BundleCorruptError(
+                "arrays are too large", where=where, expected=f"at most {MAX_BYTES} bytes"
+            )

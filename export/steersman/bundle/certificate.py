@@ -51,7 +51,8 @@ class Certificate:
         expected = {
             name.removeprefix("expected/"): a for name, a in arrays.items() if name.startswith("expected/")
         }
-        if not inputs or "action" not in expected or len({len(a) for a in arrays.values()}) != 1:
+        rows = {array.shape[:1] for array in arrays.values()}
+        if not inputs or "action" not in expected or "tie" not in arrays or len(rows) != 1 or () in rows:
             raise BundleCorruptError("the certificate's rows do not fit together", where=where)
         return cls(inputs, expected, arrays["tie"])
 

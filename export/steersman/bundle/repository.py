@@ -37,7 +37,9 @@ class Repository:
         if not self.root.is_dir():
             return ()
         names = (entry.name for entry in self.root.iterdir() if entry.is_dir())
-        return tuple(sorted(name for name in names if re.fullmatch(POLICY_NAME, name) and self.versions(name)))
+        return tuple(
+            sorted(name for name in names if re.fullmatch(POLICY_NAME, name) and self.versions(name))
+        )
 
     def versions(self, policy: str) -> tuple[int, ...]:
         """Versions of a policy, ascending; empty where there is none."""

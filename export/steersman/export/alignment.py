@@ -1,6 +1,6 @@
 """Kernels that give a row the same bits wherever in memory it lies.
 
-ONNX Runtime computes some functions with SIMD packets and the elements left over with scalar code, and the two
+ONNX Runtime computes some functions with SIMD packets and what is left over with scalar code, and the two
 differ in the last bit. Which elements are left over depends on the row's place in memory, so its result would
 depend on its company. Tried with ONNX Runtime 1.32 on x86-64: `ReduceSum`, `Log`, the double `Exp`, `Elu`,
 `Selu`, `Celu`, `Mish` and `Softplus` do so; `Gemm`, `LogSoftmax`, `Tanh`, `Relu`, the float `Exp`, `Sigmoid`,

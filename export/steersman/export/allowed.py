@@ -14,7 +14,22 @@ import numpy as np
 
 from steersman.export.plain import NUMBERS, PlainArray, PlainDType, array_from_buffer, latin1, scalar
 
-_CONTAINERS = (bool, bytearray, bytes, complex, dict, float, frozenset, int, list, object, set, slice, str, tuple)
+_CONTAINERS = (
+    bool,
+    bytearray,
+    bytes,
+    complex,
+    dict,
+    float,
+    frozenset,
+    int,
+    list,
+    object,
+    set,
+    slice,
+    str,
+    tuple,
+)
 
 PLAIN: Final[dict[str, Any]] = {
     **{f"builtins.{kind.__name__}": kind for kind in _CONTAINERS},
@@ -28,47 +43,50 @@ PLAIN: Final[dict[str, Any]] = {
 }
 
 ACTIVATIONS: Final = (
-    "CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish PReLU ReLU ReLU6 SELU "
-    "SiLU Sigmoid Softplus Softshrink Softsign Tanh Tanhshrink"
-).split()
+    *("CELU", "ELU", "GELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "LogSigmoid"),
+    *("Mish", "PReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softshrink", "Softsign"),
+    *("Tanh", "Tanhshrink"),
+)
 """Element-wise activations of `torch.nn`."""
 
-_SPACES = (
-    "box.Box discrete.Discrete multi_discrete.MultiDiscrete multi_binary.MultiBinary dict.Dict tuple.Tuple "
-    "dict_space.Dict tuple_space.Tuple"
-).split()
-_RANDOM_STATES = (
-    "numpy.random._pickle.__generator_ctor numpy.random._pickle.__bit_generator_ctor "
-    "numpy.random._pickle.__randomstate_ctor numpy.random.mtrand.RandomState "
-    "numpy.random._pcg64.PCG64 numpy.random._mt19937.MT19937 numpy.random._philox.Philox "
-    "numpy.random.bit_generator.SeedSequence numpy.random.bit_generator.__pyx_unpickle_SeedSequence "
-    "gym.utils.seeding.RandomNumberGenerator"
-).split()
-_OPTIMIZERS = (
-    "torch.optim.adam.Adam torch.optim.adamw.AdamW torch.optim.rmsprop.RMSprop torch.optim.sgd.SGD "
-    "stable_baselines3.common.sb2_compat.rmsprop_tf_like.RMSpropTFLike"
-).split()
-_POLICIES = (
-    "stable_baselines3.common.policies.ActorCriticPolicy "
-    "stable_baselines3.common.policies.ActorCriticCnnPolicy "
-    "stable_baselines3.common.policies.MultiInputActorCriticPolicy "
-    "stable_baselines3.common.torch_layers.FlattenExtractor "
-    "stable_baselines3.common.torch_layers.NatureCNN "
-    "stable_baselines3.common.torch_layers.CombinedExtractor "
-    "stable_baselines3.common.vec_env.vec_normalize.VecNormalize "
-    "stable_baselines3.common.running_mean_std.RunningMeanStd"
-).split()
+_SPACES = {
+    "box": ("Box",),
+    "dict": ("Dict",),
+    "dict_space": ("Dict",),
+    "discrete": ("Discrete",),
+    "multi_binary": ("MultiBinary",),
+    "multi_discrete": ("MultiDiscrete",),
+    "tuple": ("Tuple",),
+    "tuple_space": ("Tuple",),
+}
+_MODULES = {
+    **{f"gym.spaces.{module}": names for module, names in _SPACES.items()},
+    **{f"gymnasium.spaces.{module}": names for module, names in _SPACES.items()},
+    "gym.utils.seeding": ("RandomNumberGenerator",),
+    "numpy": ("ndarray",),
+    "numpy.random._mt19937": ("MT19937",),
+    "numpy.random._pcg64": ("PCG64",),
+    "numpy.random._philox": ("Philox",),
+    "numpy.random._pickle": ("__bit_generator_ctor", "__generator_ctor", "__randomstate_ctor"),
+    "numpy.random.bit_generator": ("SeedSequence", "__pyx_unpickle_SeedSequence"),
+    "numpy.random.mtrand": ("RandomState",),
+    "stable_baselines3.common.policies": (
+        "ActorCriticCnnPolicy",
+        "ActorCriticPolicy",
+        "MultiInputActorCriticPolicy",
+    ),
+    "stable_baselines3.common.running_mean_std": ("RunningMeanStd",),
+    "stable_baselines3.common.sb2_compat.rmsprop_tf_like": ("RMSpropTFLike",),
+    "stable_baselines3.common.torch_layers": ("CombinedExtractor", "FlattenExtractor", "NatureCNN"),
+    "stable_baselines3.common.vec_env.vec_normalize": ("VecNormalize",),
+    "torch.nn.modules.activation": ACTIVATIONS,
+    "torch.optim.adam": ("Adam",),
+    "torch.optim.adamw": ("AdamW",),
+    "torch.optim.rmsprop": ("RMSprop",),
+    "torch.optim.sgd": ("SGD",),
+}
 
-DESCRIBED: Final[frozenset[str]] = frozenset(
-    [
-        *(f"{library}.spaces.{name}" for library in ("gym", "gymnasium") for name in _SPACES),
-        *(f"torch.nn.modules.activation.{name}" for name in ACTIVATIONS),
-        *_RANDOM_STATES,
-        *_OPTIMIZERS,
-        *_POLICIES,
-        "numpy.ndarray",
-    ]
-)
+DESCRIBED: Final = frozenset(f"{module}.{name}" for module, names in _MODULES.items() for name in names)
 
 _RENAMED = (
     ("__builtin__.", "builtins."),

@@ -25,7 +25,13 @@ WEIGHTS = "policy.pth"
 VERSION = "_stable_baselines3_version"
 SYSTEM = "system_info.txt"
 
-_LIBRARIES = {"Python": "python", "PyTorch": "torch", "Numpy": "numpy", "Gymnasium": "gymnasium", "OpenAI Gym": "gym"}
+_LIBRARIES = {
+    "Python": "python",
+    "PyTorch": "torch",
+    "Numpy": "numpy",
+    "Gymnasium": "gymnasium",
+    "OpenAI Gym": "gym",
+}
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
 
 
@@ -76,7 +82,8 @@ class Archive:
             weights = torch.load(io.BytesIO(self.weights), map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for a malformed file
             raise DamagedFileError(
-                f"the weights cannot be read as plain tensors: {_first_line(error)}", where=f"{self.path}: {WEIGHTS}"
+                f"the weights cannot be read as plain tensors: {_first_line(error)}",
+                where=f"{self.path}: {WEIGHTS}",
             ) from error
         return dict(weights)
 
@@ -106,14 +113,21 @@ def _read_bytes(path: Path) -> bytes:
 
 def _members(data: bytes, path: Path) -> dict[str, bytes]:
     if not data.startswith(b"PK"):
-        raise ExportUsageError("this is not a zip file", where=str(path), expected="a zip that SB3's `save` wrote")
+        raise ExportUsageError(
+            "this is not a zip file", where=str(path), expected="a zip that SB3's `save` wrote"
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if min((member.header_offset for member in archive.infolist()), default=0):
+                # The directory found is that of a zip inside: torch's files are zips, stored as they are.
+                raise zipfile.BadZipFile("its end is missing")
             wanted = {DATA, WEIGHTS, VERSION, SYSTEM}
             return {name: archive.read(name) if name in wanted else b"" for name in archive.namelist()}
     except _BROKEN as error:
         raise DamagedFileError(
-            f"the zip is truncated or damaged: {_first_line(error)}", where=str(path), hint="Copy the file again."
+            f"the zip is truncated or damaged: {_first_line(error)}",
+            where=str(path),
+            hint="Copy the file again.",
         ) from error
 
 

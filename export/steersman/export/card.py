@@ -49,7 +49,9 @@ def _contract(contract: Contract) -> str:
         choices = action.names or tuple(str(action.start + k) for k in range(action.n))
         lines.append(f"- Action: one of {action.n}{_listed(choices)}; an action mask is obeyed")
     elif isinstance(action, BoxAction):
-        lines.append(f"- Action: {action.dtype} {list(action.shape)}{_listed(action.names)}, clipped to its bounds")
+        lines.append(
+            f"- Action: {action.dtype} {list(action.shape)}{_listed(action.names)}, clipped to its bounds"
+        )
     lines.append(f"- Inside the graph: {', '.join(contract.inside)}")
     return "\n".join(lines)
 
@@ -60,28 +62,32 @@ def _variants(manifest: Manifest) -> str:
         for name, variant in manifest.variants.items()
     ]
     text = _table(("Variant", "Scheme", "Size", "1 row", "32 rows", "Decisions changed"), rows)
-    rejected = [f"- `{variant.scheme}` was left out: {variant.reason}." for variant in manifest.rejected_variants]
+    rejected = [
+        f"- `{variant.scheme}` was left out: {variant.reason}." for variant in manifest.rejected_variants
+    ]
     return "\n".join([text, "", *rejected]).rstrip()
 
 
 def _evidence(manifest: Manifest) -> str:
     parity, reference = manifest.parity, manifest.reference
     lines = [
-        f"- fp32 against SB3's own `predict`: {parity.states:,} states, {parity.disagreements} disagreements, "
-        f"{parity.ties} ties, largest difference of an action {parity.max_action_error:.2g}, of a distribution "
-        f"parameter {parity.max_parameter_error:.2g}"
+        f"- fp32 against SB3's `predict`: {parity.states:,} states, {parity.disagreements} disagreements",
+        f"- Largest difference of an action {parity.max_action_error:.2g}",
+        f"- Largest difference of a distribution parameter {parity.max_parameter_error:.2g}",
     ]
     if reference.synthetic:
         lines.append(
-            "- **Synthetic reference:** no environment was known, so reference and evidence rest on samples of the "
-            "observation space. Drift against it means little."
+            "- **Synthetic reference:** no environment was known. Reference and evidence rest on samples of "
+            "the observation space; drift against it means little."
         )
     for mode, episodes in reference.episodes.items():
         returned = reference.mean_return.get(mode)
         reached = f", mean return {returned:.1f}" if returned is not None else ""
         lines.append(f"- Reference, {mode}: {episodes} episodes, {reference.steps[mode]:,} steps{reached}")
     if not reference.features:
-        lines.append("- No reference per feature: the observation has too many elements. Actions are covered.")
+        lines.append(
+            "- No reference per feature: the observation has too many elements. Actions are covered."
+        )
     return "\n".join(lines)
 
 

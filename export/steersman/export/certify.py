@@ -28,7 +28,7 @@ INT8_RTOL, INT8_HEAD_ROOM = 1e-2, 2.0
 """An 8-bit variant differs mostly by its rounding, which is the same everywhere; twice that is plenty."""
 LEAST_ATOL = 1e-5
 FLIP_ROOM = 0.01
-"""Share of decisions that may differ beside those that do here: near ties are in the certificate on purpose."""
+"""Share of decisions that may differ beside those that do here: the certificate has near ties on purpose."""
 
 
 def write_certificate(
@@ -78,7 +78,9 @@ def _beyond(session: PolicySession, certificate: Certificate, rtol: float) -> fl
     return beyond
 
 
-def _pick_observations(session: PolicySession, states: States, tie_gap: float, rng: np.random.Generator) -> Array:
+def _pick_observations(
+    session: PolicySession, states: States, tie_gap: float, rng: np.random.Generator
+) -> Array:
     rows = _row_limit(session.contract)
     boundary = pick(states.boundary, int(BOUNDARY * rows), rng)
     near = _near_ties(session, states.evaluation, tie_gap, int(NEAR_TIES * rows))

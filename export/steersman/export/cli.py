@@ -12,7 +12,7 @@ from steersman.export.errors import ExportUsageError
 NEEDED = ("torch", "stable_baselines3", "gymnasium", "onnx", "onnxscript")
 
 
-def export(  # noqa: PLR0913  # cap: parameters, one for each option
+def export(  # cap: parameters, one for each option
     source: options.Source,
     *,
     repository: options.RepositoryFolder,

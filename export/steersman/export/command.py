@@ -25,7 +25,9 @@ def parse_settings(
     Raises:
         ExportUsageError: Naming the option and what was wrong with it.
     """
-    split = {key: [part.strip() for part in text.split(",")] for key, text in names.items() if text is not None}
+    split = {
+        key: [part.strip() for part in text.split(",")] for key, text in names.items() if text is not None
+    }
     try:
         return ExportSettings.model_validate({**values, **split, "env_kwargs": _pairs(env_kwargs)})
     except ValidationError as error:
@@ -64,7 +66,9 @@ def _pairs(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         key, separator, value = text.partition("=")
         if not (key and separator) or key in pairs:
-            raise ExportUsageError(f"cannot read {text!r}", where="--env-kwargs", expected="KEY=VALUE, each key once")
+            raise ExportUsageError(
+                f"cannot read {text!r}", where="--env-kwargs", expected="KEY=VALUE, each key once"
+            )
         pairs[key] = _literal(value)
     return pairs
 

@@ -24,19 +24,26 @@ def build_contract(saved: SavedPolicy, normalizer: Normalizer | None, source: So
     """
     observation = _observation(saved.observation_space, source.feature_names or ())
     action = _action(saved.action_space, source.action_names or ())
-    discrete = isinstance(action, DiscreteAction)
     return Contract(
         observations=(observation,),
         action=action,
-        noise=NoiseSpec(law="uniform", width=action.n) if discrete else NoiseSpec(law="normal", width=action.size),
-        distribution="categorical" if discrete else "gaussian",
+        noise=_noise(action),
+        distribution="categorical" if isinstance(action, DiscreteAction) else "gaussian",
         outputs=OUTPUTS,
         inside=_inside(normalizer, action),
     )
 
 
+def _noise(action: DiscreteAction | BoxAction) -> NoiseSpec:
+    if isinstance(action, DiscreteAction):
+        return NoiseSpec(law="uniform", width=action.n)
+    return NoiseSpec(law="normal", width=action.size)
+
+
 def _inside(normalizer: Normalizer | None, action: DiscreteAction | BoxAction) -> tuple[str, ...]:
-    steps = [] if normalizer is None else [f"normalize in float64, clip to ±{normalizer.clip:g} (VecNormalize)"]
+    steps = (
+        [] if normalizer is None else [f"normalize in float64, clip to ±{normalizer.clip:g} (VecNormalize)"]
+    )
     steps.append("flatten the observation")
     if isinstance(action, BoxAction):
         return (*steps, "clip the action to its bounds")

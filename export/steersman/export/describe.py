@@ -23,7 +23,9 @@ def provenance(saved: SavedPolicy, source: Source) -> Provenance:
         algorithm=saved.algorithm,
         libraries=libraries,
         zip_sha256=saved.zip_sha256,
-        environment=Environment(id=source.env_id, kwargs=dict(source.env_kwargs or {})) if source.env_id else None,
+        environment=Environment(id=source.env_id, kwargs=dict(source.env_kwargs or {}))
+        if source.env_id
+        else None,
         run=source.run,
         mean_return=source.mean_return,
         train_steps=source.train_steps or saved.train_steps,

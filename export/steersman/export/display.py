@@ -148,7 +148,9 @@ def _reference_line(manifest: Manifest) -> str:
     return f"Reference: {'; '.join(parts)}"
 
 
-def _add_elements(table: Table, tensor: str, spec: ObservationSpec | BoxAction, names: tuple[str, ...]) -> None:
+def _add_elements(
+    table: Table, tensor: str, spec: ObservationSpec | BoxAction, names: tuple[str, ...]
+) -> None:
     shape, size = str(list(spec.shape)), spec.size
     lowest, highest = (b * size if len(b) == 1 else b for b in (spec.low, spec.high))
     for i in range(min(size, 16)):

@@ -84,7 +84,7 @@ def _check_spaces(envs: VecEnv, source: Source, saved: SavedPolicy) -> None:
                 f"its {kind} space is {' '.join(str(found).split())}",
                 where=f"--env {source.env_id}",
                 expected=f"the policy's, {' '.join(str(expected).split())}",
-                hint="Name the environment that the policy was trained in, with its --env-kwargs and wrappers.",
+                hint="Name the environment that the policy was trained in, with its --env-kwargs.",
             )
 
 

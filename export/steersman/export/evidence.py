@@ -109,7 +109,10 @@ def measure_latency(
     """Median microseconds of one greedy decision, by variant and batch size."""
     latency: dict[str, dict[int, float]] = {name: {} for name in sessions}
     for batch in BATCHES:
-        rows = {key: np.ascontiguousarray(np.resize(array, (batch, *array.shape[1:]))) for key, array in feeds.items()}
+        rows = {
+            key: np.ascontiguousarray(np.resize(array, (batch, *array.shape[1:])))
+            for key, array in feeds.items()
+        }
         taken: dict[str, list[float]] = {name: [] for name in sessions}
         for _ in range(ROUNDS):
             for name, session in sessions.items():

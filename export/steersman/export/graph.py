@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
 from typing import Any
 
 import numpy as np
@@ -58,7 +57,8 @@ def example_inputs(contract: Contract) -> dict[str, torch.Tensor]:
     """Inputs of two rows, by name, in the order in which the graph takes them."""
     rows = 2
     inputs = {
-        spec.input_name: torch.from_numpy(np.zeros((rows, *spec.shape), spec.dtype)) for spec in contract.observations
+        spec.input_name: torch.from_numpy(np.zeros((rows, *spec.shape), spec.dtype))
+        for spec in contract.observations
     }
     if contract.mask_width:
         inputs["action_mask"] = torch.ones(rows, contract.mask_width, dtype=torch.bool)
@@ -91,9 +91,8 @@ def check_graph(model: onnx.ModelProto) -> onnx.ModelProto:
 def _strip(model: onnx.ModelProto) -> None:
     """Removes what the exporter notes for its own authors: source lines, stack traces, module paths."""
     graph = model.graph
-    parts: Iterable[Any] = (
-        model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, *model.functions
-    )  # fmt: skip
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    parts: Iterable[Any] = (model, graph, *graph.node, *values, *model.functions)
     for part in parts:
         part.doc_string = ""
         del part.metadata_props[:]

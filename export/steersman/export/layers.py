@@ -49,8 +49,13 @@ def find_layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
     )
 
 
-def replace_layer(model: onnx.ModelProto, layer: Layer, preparation: Sequence[NodeProto], inputs: Sequence[str],
-                  constants: Mapping[str, Array]) -> None:  # fmt: skip
+def replace_layer(
+    model: onnx.ModelProto,
+    layer: Layer,
+    preparation: Sequence[NodeProto],
+    inputs: Sequence[str],
+    constants: Mapping[str, Array],
+) -> None:
     """Puts a `Gemm` with other inputs in a layer's place.
 
     Args:
@@ -80,7 +85,9 @@ def watch(model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str, Arra
     graph_inputs = {value.name for value in watched.graph.input}
     inside = [name for name in dict.fromkeys(names) if name not in graph_inputs]
     given = {value.name for value in watched.graph.output}
-    watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in inside if name not in given)
+    watched.graph.output.extend(
+        helper.make_empty_tensor_value_info(name) for name in inside if name not in given
+    )
     found: dict[str, Array] = {name: feeds[name] for name in names if name in graph_inputs}
     if inside:
         found |= dict(zip(inside, _run(watched, inside, feeds), strict=True))
@@ -94,8 +101,8 @@ def _run(model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str, Array
     path_only = ort.RunOptions()
     path_only.only_execute_path_to_fetches = True
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    found: list[Array] = session.run(list(names), dict(feeds), path_only)
-    return found
+    found: Any = session.run(list(names), dict(feeds), path_only)
+    return list(found)
 
 
 def _is_dense(node: NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:

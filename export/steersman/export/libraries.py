@@ -5,7 +5,16 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-_NAMES = ("steersman", "torch", "stable-baselines3", "gymnasium", "numpy", "onnx", "onnxscript", "onnxruntime")
+_NAMES = (
+    "steersman",
+    "torch",
+    "stable-baselines3",
+    "gymnasium",
+    "numpy",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+)
 
 
 def exporting_versions() -> dict[str, str]:

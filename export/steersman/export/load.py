@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -24,11 +25,20 @@ POLICY_CLASS = "stable_baselines3.common.policies.ActorCriticPolicy"
 EXTRACTOR = "stable_baselines3.common.torch_layers.FlattenExtractor"
 
 _KEPT = ("net_arch", "share_features_extractor", "normalize_images")
-"""Policy arguments that are taken as they are. Those of the optimizer and of the initial weights are left out."""
+"""Policy arguments that are taken as they are."""
 
 _IGNORED = frozenset(
-    {"ortho_init", "log_std_init", "optimizer_class", "optimizer_kwargs", "full_std", "use_expln", "features_extractor_kwargs"}
-)  # fmt: skip
+    {
+        "features_extractor_kwargs",
+        "full_std",
+        "log_std_init",
+        "optimizer_class",
+        "optimizer_kwargs",
+        "ortho_init",
+        "use_expln",
+    }
+)
+"""Those that matter only to training, or to layers that are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,9 @@ def load_policy(path: Path, algorithm: Algorithm | None = None) -> SavedPolicy:
     archive = read_archive(path)
     name = infer_algorithm(archive.fields, path, algorithm)
     _check_policy_class(archive)
-    observation_space = _observation_space(as_space(archive.field("observation_space"), f"{path}: observation_space"), path)
+    observation_space = _observation_space(
+        as_space(archive.field("observation_space"), f"{path}: observation_space"), path
+    )
     action_space = _action_space(as_space(archive.field("action_space"), f"{path}: action_space"), path)
     steps = archive.fields.get("num_timesteps")
     return SavedPolicy(
@@ -93,14 +105,16 @@ def _observation_space(space: AnySpace, path: Path) -> spaces.Box:
     if not isinstance(space, spaces.Box):
         raise UnsupportedError(f"{space} observations are not covered yet", where=str(path), expected="Box")
     if is_image_space(space):
-        raise UnsupportedError("image observations are not covered yet", where=str(path), expected="a Box of numbers")
+        raise UnsupportedError(
+            "image observations are not covered yet", where=str(path), expected="a Box of numbers"
+        )
     return space
 
 
 def _action_space(space: AnySpace, path: Path) -> spaces.Discrete | spaces.Box:
     if isinstance(space, spaces.Discrete):
         return space
-    if isinstance(space, spaces.Box) and space.dtype is not None and space.dtype.kind == "f":
+    if isinstance(space, spaces.Box) and np.dtype(space.dtype).kind == "f":
         return space
     raise UnsupportedError(
         f"{space} actions are not covered yet", where=str(path), expected="Discrete, or Box of floats"
@@ -113,15 +127,21 @@ def _build(
     arguments = _policy_arguments(archive)
     tensors = archive.tensors()
     try:
-        policy = ActorCriticPolicy(observation_space, action_space, lambda _: 0.0, ortho_init=False, **arguments)
+        policy = ActorCriticPolicy(
+            observation_space, action_space, lambda _: 0.0, ortho_init=False, **arguments
+        )
         policy.load_state_dict(tensors)
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise DamagedFileError(
-            f"the weights do not fit the policy that the file describes: {' '.join(str(error).split())[:200]}",
+            f"the weights do not fit the policy that it describes: {_brief(error)}",
             where=str(archive.path),
         ) from error
     policy.set_training_mode(False)
     return policy.to(torch.device("cpu"))
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _policy_arguments(archive: Archive) -> dict[str, Any]:
@@ -155,6 +175,8 @@ def _net_arch(layers: list[Any], where: str) -> list[int] | dict[str, list[int]]
     if not any(isinstance(layer, dict) for layer in layers):
         return layers
     if len(layers) > 1:
-        raise UnsupportedError("layers shared by actor and critic (SB3 before 1.8) are not covered yet", where=where)
+        raise UnsupportedError(
+            "layers shared by actor and critic (SB3 before 1.8) are not covered yet", where=where
+        )
     branches: dict[str, list[int]] = layers[0]
     return branches

@@ -35,6 +35,9 @@ def policy_module(saved: SavedPolicy, normalizer: Normalizer | None) -> nn.Modul
 class ObservationReader(nn.Module):
     """Raw observations [N, *shape] to float32 rows, normalized in float64 as VecNormalize does."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, normalizer: Normalizer | None) -> None:
         super().__init__()
         self.clip = normalizer.clip if normalizer else None
@@ -91,7 +94,13 @@ class CategoricalGraph(nn.Module):
 class GaussianGraph(nn.Module):
     """Continuous actions from a diagonal Gaussian, clipped to their bounds."""
 
-    def __init__(self, reader: ObservationReader, networks: Networks, log_std: Tensor, space: spaces.Box) -> None:
+    log_std: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self, reader: ObservationReader, networks: Networks, log_std: Tensor, space: spaces.Box
+    ) -> None:
         super().__init__()
         self.reader, self.networks, self.shape = reader, networks, space.shape
         self.register_buffer("log_std", log_std.detach().clone())

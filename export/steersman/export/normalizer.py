@@ -56,11 +56,15 @@ def load_normalizer(path: Path, space: spaces.Box) -> Normalizer | None:
         content = read_pickle(path.read_bytes(), str(path))
     except OSError as error:
         raise ExportUsageError(
-            f"it cannot be read: {error.strerror}", where=str(path), expected="a file that VecNormalize.save wrote"
+            f"it cannot be read: {error.strerror}",
+            where=str(path),
+            expected="a file that VecNormalize.save wrote",
         ) from error
     if not isinstance(content, Record) or content.name != CLASS:
         raise ExportUsageError(
-            f"it holds {named(content) or type(content).__name__}", where=str(path), expected="VecNormalize statistics"
+            f"it holds {named(content) or type(content).__name__}",
+            where=str(path),
+            expected="VecNormalize statistics",
         )
     normalizer = _normalizer(content.state, path)
     if normalizer is not None and normalizer.mean.shape != space.shape:

@@ -19,7 +19,9 @@ RepositoryFolder = Annotated[
 Policy = Annotated[
     str | None, typer.Option(help="Name of the policy.", show_default="from the environment or the file")
 ]
-Version = Annotated[int | None, typer.Option(min=1, help="Version to write.", show_default="the next free one")]
+Version = Annotated[
+    int | None, typer.Option(min=1, help="Version to write.", show_default="the next free one")
+]
 Env = Annotated[
     str | None, typer.Option(help="gymnasium id of the environment.", show_default="as the run says")
 ]
@@ -30,19 +32,20 @@ EnvImport = Annotated[
     str | None, typer.Option(metavar="MODULE", help="Module that registers the environment.")
 ]
 VecNormalize = Annotated[
-    Path | None, typer.Option("--vecnormalize", help="File that VecNormalize.save wrote.", show_default="as the run says")
-]  # fmt: skip
-Algo = Annotated[Algorithm | None, typer.Option(help="Overrules what is inferred from the zip.")]
-FeatureNames = Annotated[
-    str | None, typer.Option(metavar="A,B", help="Names of the observation's elements.")
+    Path | None,
+    typer.Option("--vecnormalize", help="File that VecNormalize.save wrote.", show_default="as the run says"),
 ]
+Algo = Annotated[Algorithm | None, typer.Option(help="Overrules what is inferred from the zip.")]
+FeatureNames = Annotated[str | None, typer.Option(metavar="A,B", help="Names of the observation's elements.")]
 ActionNames = Annotated[
     str | None, typer.Option(metavar="A,B", help="Names of the choices, or of the action's elements.")
 ]
 ReferenceEpisodes = Annotated[
     int, typer.Option(min=0, help="Episodes per serving mode for the reference; 0 plays none.")
 ]
-RequireInt8 = Annotated[bool, typer.Option("--require-int8", help="Fail when no int8 variant passes its gates.")]
+RequireInt8 = Annotated[
+    bool, typer.Option("--require-int8", help="Fail when no int8 variant passes its gates.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Makes episodes and choices of states repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress, and print only where the bundle is.")]

@@ -1,7 +1,7 @@
 """What SB3 itself answers: the oracle that the graph is held to.
 
-Greedy actions come from `policy.predict`, with VecNormalize's arithmetic before it. `predict` takes no mask, so
-masked rows come from the policy's own torch distribution, its logits masked and then arg-maxed.
+Greedy actions come from `policy.predict`, with VecNormalize's arithmetic before it. `predict` takes no mask,
+so masked rows come from the policy's own torch distribution, its logits masked and then arg-maxed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from torch.distributions import Categorical, Normal
+from torch.distributions import Categorical
 
 from steersman.export.load import SavedPolicy
 from steersman.export.normalizer import Normalizer
@@ -30,7 +30,7 @@ class Answers:
 
     Attributes:
         outputs: As the graph's outputs of the same names.
-        margin: [N] float64, the best choice's logit less the second best's; infinite where there is no choice.
+        margin: [N] float64, the best choice's logit less the second best's; infinite without a choice.
         sampled_margin: [N] float64, the same with the Gumbel noise added.
     """
 
@@ -54,7 +54,9 @@ class Oracle:
         actions = [self._predict(chunk, sampled=sampled) for chunk in _chunks(observations)]
         return np.concatenate(actions)
 
-    def answer(self, observations: Array, noise: NDArray[np.float32], action_mask: Array | None = None) -> Answers:
+    def answer(
+        self, observations: Array, noise: NDArray[np.float32], action_mask: Array | None = None
+    ) -> Answers:
         """Every output of the graph for the same inputs.
 
         Args:
@@ -87,17 +89,21 @@ class Oracle:
         policy = self.saved.policy
         with torch.no_grad():
             tensor, _ = policy.obs_to_tensor(self._normalized(observations))
-            return policy.get_distribution(tensor).distribution, policy.predict_values(tensor).flatten().numpy()
+            return policy.get_distribution(tensor).distribution, policy.predict_values(
+                tensor
+            ).flatten().numpy()
 
     def _categorical(self, observations: Array, noise: NDArray[np.float32], mask: Array) -> Answers:
         own, value = self._ask(observations)
         logits = own.logits.masked_fill(~torch.from_numpy(mask), -torch.inf)
-        masked = Categorical(logits=logits, validate_args=False)
+        masked: Any = Categorical(logits=logits, validate_args=False)
         log_probs = masked.logits.numpy()
         perturbed = log_probs.astype(np.float64) - np.log(-np.log(noise.astype(np.float64)))
         sampled = perturbed.argmax(axis=1)
         greedy = np.where(
-            mask.all(axis=1), self._predict(observations, sampled=False), log_probs.argmax(axis=1) + self._start
+            mask.all(axis=1),
+            self._predict(observations, sampled=False),
+            log_probs.argmax(axis=1) + self._start,
         )
         outputs = {
             "action": greedy.astype(self.saved.action_space.dtype),
@@ -110,7 +116,6 @@ class Oracle:
         return Answers(outputs, _margin(log_probs), _margin(perturbed))
 
     def _gaussian(self, observations: Array, noise: NDArray[np.float32], _: Array) -> Answers:
-        own: Normal
         own, value = self._ask(observations)
         space = self.saved.action_space
         assert isinstance(space, spaces.Box)  # noqa: S101  the only other space that loads
@@ -144,5 +149,3 @@ def _margin(scores: Array) -> NDArray[np.float64]:
 def _chunks(rows: Array) -> Iterator[Array]:
     for first in range(0, len(rows), CHUNK):
         yield rows[first : first + CHUNK]
-
-

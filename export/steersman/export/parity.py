@@ -23,6 +23,7 @@ NUMBER_TOLERANCE = 1e-4
 """The same for the distribution, value, entropy and log probability, which sum over many terms."""
 NOISE_TIE = 1e-4
 """Sampled choices tie when their perturbed log probabilities are closer than this."""
+DEFECT = "This is a defect of the exporter or of torch's ONNX export; please report it with the file."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,10 @@ class Inputs:
 
     def feeds(self, contract: Contract) -> dict[str, Array]:
         """By graph input name."""
-        feeds: dict[str, Array] = {contract.observations[0].input_name: self.observations, "noise": self.noise}
+        feeds: dict[str, Array] = {
+            contract.observations[0].input_name: self.observations,
+            "noise": self.noise,
+        }
         if self.action_mask is not None:
             feeds["action_mask"] = self.action_mask
         return feeds
@@ -92,7 +96,7 @@ def _compare_choices(found: Mapping[str, Array], expected: Answers, tie_gap: flo
     if disagreements:
         raise ParityError(
             f"{disagreements} of {2 * len(wrong)} choices differ from SB3's",
-            hint="This is a defect of the exporter or of torch's ONNX export; please report it with the file.",
+            hint=DEFECT,
         )
     for name in ("distribution", "value", "entropy"):
         _check_numbers(name, found[name], expected.outputs[name], NUMBER_TOLERANCE)
@@ -129,7 +133,7 @@ def _check_numbers(name: str, found: Array, expected: Array, tolerance: float) -
         raise ParityError(
             f"{name} differs from SB3's by up to {_largest(found, expected):.3g}",
             expected=f"at most {tolerance:g}",
-            hint="This is a defect of the exporter or of torch's ONNX export; please report it with the file.",
+            hint=DEFECT,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -25,7 +26,7 @@ from steersman.export.certify import write_certificate
 from steersman.export.contract import build_contract
 from steersman.export.describe import FP32_FILE, INT8_FILE, describe_variants, provenance
 from steersman.export.environments import open_environments
-from steersman.export.errors import GateError
+from steersman.export.errors import ExportError, GateError
 from steersman.export.evidence import measure_baseline
 from steersman.export.graph import OPSET, build_graph, label_graph
 from steersman.export.load import SavedPolicy, load_policy
@@ -94,7 +95,7 @@ class _Export:
         self.rng = np.random.default_rng(settings.seed)
 
     def run(self) -> Bundle:
-        self._check_version_is_free()
+        self._check_repository()
         self.say("Reading the policy", 0.0)
         saved = load_policy(self.source.zip, self.source.algo)
         file = self.source.vecnormalize
@@ -110,9 +111,14 @@ class _Export:
         self.say("Writing the bundle", 0.98)
         return self._publish(saved, contract, examined, rollouts, reference)
 
-    def _check_version_is_free(self) -> None:
-        """The bundle's own check comes last and decides; this one saves the wait."""
-        version = self.settings.version
+    def _check_repository(self) -> None:
+        """The repository's own checks come last and decide; these save the wait."""
+        root, version = self.repository.root.absolute(), self.settings.version
+        existing = next(folder for folder in (root, *root.parents) if folder.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise ExportError(
+                "bundles cannot be written here", where=str(existing), expected="a folder of yours"
+            )
         if version is not None and version in self.repository.versions(self.policy):
             raise BundleExistsError(
                 f"version {version} exists already",
@@ -124,7 +130,9 @@ class _Export:
         settings, source = self.settings, self.source
         if source.env_id is None or settings.reference_episodes == 0:
             self.say("Sampling the observation space", 0.05)
-            return tuple(sample_space(oracle, mode, settings.reference_episodes, settings.seed) for mode in MODES)
+            return tuple(
+                sample_space(oracle, mode, settings.reference_episodes, settings.seed) for mode in MODES
+            )
         with open_environments(source, oracle.saved, settings.seed) as envs:
             return tuple(
                 play(oracle, envs, mode, settings.reference_episodes, self._playing(i, mode))
@@ -156,8 +164,8 @@ class _Export:
             fp32,
             baseline,
             certificate,
-            states.calibration,
-            lambda share: self.say("Quantizing", 0.55 + 0.25 * share),
+            calibration=states.calibration,
+            progress=lambda share: self.say("Quantizing", 0.55 + 0.25 * share),
         )
         return _Examined(parity, certificate, choice)
 
@@ -213,4 +221,3 @@ def _no_int8(choice: Choice) -> GateError:
     return GateError(
         f"no int8 variant passed its gates ({reasons})", hint="Leave --require-int8 out to ship fp32 alone."
     )
-

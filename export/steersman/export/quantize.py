@@ -1,8 +1,8 @@
 """Making the 8-bit candidates.
 
 Layers are taken in order. Each one's inputs are watched twice, as trained and as the layers before it now
-give them; its weights are corrected for the difference, rounded against those inputs, and its bias set so that
-the mean output is kept. Static schemes also round the inputs, with a range that is chosen on the same states.
+give them; its weights are corrected for the difference, rounded against those inputs, and its bias set so
+that the mean output is kept. Static schemes also round the inputs, with a range chosen on the same states.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from steersman.export.layers import Layer, find_layers, replace_layer, watch
 from steersman.export.rounding import (
@@ -47,7 +47,12 @@ class InputScale:
 
 
 def quantize(
-    model: onnx.ModelProto, scheme: Scheme, feeds: Mapping[str, Array], *, tail: float = 0.0, careful: bool = True
+    model: onnx.ModelProto,
+    scheme: Scheme,
+    feeds: Mapping[str, Array],
+    *,
+    tail: float = 0.0,
+    careful: bool = True,
 ) -> onnx.ModelProto | None:
     """A copy of the model with 8-bit layers; None when the scheme leaves none to quantize.
 
@@ -76,6 +81,8 @@ def quantize(
             _replace_weights(quantized, layer, rounded, bias)
         else:
             _replace_static(quantized, layer, rounded, bias, scale)
+    for layer in layers if scales else ():
+        _spell_out_clipping(quantized, layer)
     return quantized
 
 
@@ -105,8 +112,8 @@ def _fit(layer: Layer, trained: Matrix, found: Matrix, *, careful: bool) -> tupl
 def _replace_weights(model: onnx.ModelProto, layer: Layer, rounded: RoundedWeights, bias: Vector) -> None:
     """Weights as int8, unpacked by `Cast` and `Mul`.
 
-    ONNX Runtime folds these two when it loads the model, so the layer runs as a float32 one does. It would not
-    fold `DequantizeLinear`: then every call unpacks the weights again, and a single row is multiplied by
+    ONNX Runtime folds these two when it loads the model, so the layer runs as a float32 one. It does not fold
+    `DequantizeLinear`: every call would unpack the weights again, and a single row be multiplied by
     another kernel than a batch, with other bits (tried with 1.32).
     """
     levels, scales, unpacked, weights, shift = (f"{layer.name}.{part}" for part in _PARTS)
@@ -114,7 +121,11 @@ def _replace_weights(model: onnx.ModelProto, layer: Layer, rounded: RoundedWeigh
         helper.make_node("Cast", [levels], [unpacked], to=TensorProto.FLOAT),
         helper.make_node("Mul", [unpacked, scales], [weights]),
     ]
-    constants = {levels: rounded.levels, scales: rounded.scales[:, None], shift: bias.astype(np.float32)}
+    constants: dict[str, Array] = {
+        levels: rounded.levels,
+        scales: rounded.scales[:, None],
+        shift: bias.astype(np.float32),
+    }
     replace_layer(model, layer, preparation, [layer.source, weights, shift], constants)
 
 
@@ -147,6 +158,45 @@ def _replace_static(
     if not any(rows in node.output for node in model.graph.node):
         preparation = [*_rounded_input(layer.source, rows), *preparation]
     replace_layer(model, layer, preparation, [rows, f"{name}.weights", f"{name}.bias"], constants)
+
+
+def _spell_out_clipping(model: onnx.ModelProto, layer: Layer) -> None:
+    """Writes a `Relu` or `Clip` after the layer as `Max` and `Min`.
+
+    ONNX Runtime takes the two for a part of the rounding of the layer's output, and where that is missing it
+    fuses nothing: the layer would run in float32 on weights unpacked at every call, a single row with other
+    bits than a batch (tried with 1.32). Where rounding does follow, they cost nothing and stay.
+    """
+    nodes = model.graph.node
+    for place, node in enumerate(nodes):
+        clips = node.op_type in {"Relu", "Clip"} and layer.name in node.input
+        if clips and not _is_rounded(model, node.output[0]):
+            spelled = _as_max_and_min(model, node)
+            rest = [*nodes[:place], *spelled, *nodes[place + 1 :]]
+            del nodes[:]
+            nodes.extend(rest)
+            return
+
+
+def _is_rounded(model: onnx.ModelProto, name: str) -> bool:
+    return all(node.op_type == "QuantizeLinear" for node in model.graph.node if name in node.input)
+
+
+def _as_max_and_min(model: onnx.ModelProto, node: NodeProto) -> list[NodeProto]:
+    source, output = node.input[0], node.output[0]
+    low, high = (*node.input[1:], "", "")[:2]
+    if node.op_type == "Relu":
+        low = f"{output}.zero_float"
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), low))
+    if not high:
+        return [helper.make_node("Max", [source, low], [output])]
+    if not low:
+        return [helper.make_node("Min", [source, high], [output])]
+    between = f"{output}.raised"
+    return [
+        helper.make_node("Max", [source, low], [between]),
+        helper.make_node("Min", [between, high], [output]),
+    ]
 
 
 def _rounded_input(source: str, rows: str) -> list[NodeProto]:

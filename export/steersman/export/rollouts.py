@@ -66,7 +66,7 @@ def play(
     played: list[Episode] = []
     quota, steps = -(-episodes // envs.num_envs), 0
     while steps < LEAST_STEPS:
-        played += _play_round(oracle, envs, mode, quota, lambda more, before=steps: on_steps(before + more))
+        played += _play_round(oracle, envs, mode, quota, on_steps)
         quota, steps = 1, sum(len(episode.actions) for episode in played)
     return Rollout(mode, tuple(played))
 
@@ -74,7 +74,7 @@ def play(
 def _play_round(
     oracle: Oracle, envs: VecEnv, mode: Mode, quota: int, on_steps: Callable[[int], None]
 ) -> tuple[Episode, ...]:
-    """Every copy of the environment plays `quota` episodes: a number fixed beforehand prefers no short ones."""
+    """Every copy plays `quota` episodes: a number fixed beforehand does not prefer short ones."""
     recorder = _Recorder(envs.num_envs, quota)
     observations = envs.reset()
     while not recorder.complete and recorder.steps < MOST_STEPS:
@@ -121,7 +121,7 @@ class _Recorder:
             self._open[i].append((observations[i].copy(), actions[i], float(rewards[i])))
             self.steps += 1
             if dones[i]:
-                self._close(i, cut=False)
+                self._close(int(i), cut=False)
                 self._done[i] += 1
 
     def finish(self) -> tuple[Episode, ...]:

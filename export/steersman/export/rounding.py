@@ -1,8 +1,8 @@
 """Rounding weights to 8 bits so that the layer's output, not each weight, stays close.
 
-Plain rounding treats every weight by itself; the errors add up in the sum. Here the error of each rounded weight
-is made good by those of the same output that are not rounded yet, as the inputs of real states correlate
-(GPTQ: Frantar et al., ICLR 2023, algorithm 1; inputs in order of their power, `act-order`).
+Plain rounding treats every weight by itself; the errors add up in the sum. Here the error of each rounded
+weight is made good by those of the same output that are not rounded yet, as the inputs of real states
+correlate (GPTQ: Frantar et al., ICLR 2023, algorithm 1; inputs in order of their power, `act-order`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Matrix = NDArray[np.float64]
 LEVELS = 127
 """Largest magnitude of an 8-bit weight: symmetric, so that zero stays zero."""
 SMALLEST_ROW = 1e-4
-"""Outputs whose weights are smaller than this share of the layer's largest are rounded as if they were that large."""
+"""Outputs with weights below this share of the layer's largest are rounded as if they were that large."""
 BLOCK = 64
 """Inputs rounded before their errors are passed on to all that follow: GPTQ's own device for speed."""
 DAMPING = 0.01

@@ -121,7 +121,9 @@ def _from_run(folder: Path) -> Source:
     best = "best_model" in run.files
     model = run.files.get("best_model" if best else "model")
     if model is None:
-        raise ExportUsageError("the run has saved no model yet", where=str(folder), hint="Train it again, or wait.")
+        raise ExportUsageError(
+            "the run has saved no model yet", where=str(folder), hint="Train it again, or wait."
+        )
     statistics = run.files.get("best_vecnormalize" if best else "vecnormalize")
     if run.normalize and statistics is None:
         raise DamagedFileError(
@@ -169,7 +171,7 @@ def _noted(source: Source) -> Source:
         return source
     beside = [source.zip.with_name(name) for name in STATISTICS]
     notes = tuple(
-        f"{path} lies beside the model and was not used; if it belongs to it, export with --vecnormalize {path}"
+        f"{path} was not used; if it belongs to the model, export it with --vecnormalize {path}"
         for path in beside
         if path.is_file()
     )

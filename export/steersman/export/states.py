@@ -65,7 +65,9 @@ def boundary_states(spec: ObservationSpec, seen: Array, rng: np.random.Generator
     low, high = _finite_bounds(spec, seen)
     middle = np.median(seen.reshape(len(seen), -1).astype(np.float64), axis=0)
     one_by_one = [
-        np.where(np.arange(spec.size) == i, bound, middle) for i in range(min(spec.size, 128)) for bound in (low, high)
+        np.where(np.arange(spec.size) == i, bound, middle)
+        for i in range(min(spec.size, 128))
+        for bound in (low, high)
     ]
     corners = np.where(rng.random((64, spec.size)) < 0.5, low, high)
     zero = np.clip(np.zeros(spec.size), low, high)

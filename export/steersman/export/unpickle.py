@@ -25,7 +25,8 @@ class Record:
     args: tuple[object, ...]
     state: dict[str, Any]
 
-    def __new__(cls, *args: object, **_: object) -> Record:  # noqa: PYI034  Self would claim the subclass is real
+    def __new__(cls, *args: object, **_: object) -> Record:  # noqa: PYI034  not of the class that is named
+        """Notes the arguments."""
         record = object.__new__(cls)
         record.args = args
         record.state = {}

@@ -30,8 +30,8 @@ AS_FAST = 1.10
 """Latencies within this factor count as equal, for the measurement is no finer."""
 TAILS = (0.0, 1e-4, 1e-3, 1e-2)
 """Shares of inputs that a static scheme may let saturate; the best on the calibration states is taken."""
-FIT_ROWS = 4_096
-"""Calibration states that weights are rounded with; all of them judge the ranges."""
+FIT_ROWS, RANGE_ROWS = 4_096, 1_024
+"""Calibration states that weights are rounded with, and that ranges are tried with; all judge the ranges."""
 SCHEMES = (Scheme.STATIC_QDQ, Scheme.STATIC_QDQ_HIDDEN, Scheme.WEIGHT_ONLY)
 
 
@@ -92,6 +92,7 @@ def choose_variants(
     fp32: Candidate,
     baseline: Baseline,
     certificate: Certificate,
+    *,
     calibration: Array,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Choice:
@@ -123,10 +124,9 @@ def choose_variants(
 
 def make_candidate(bench: Workbench, scheme: Scheme, calibrated: Baseline) -> Candidate | None:
     """One candidate; a static scheme gets the range of inputs that does best on the calibration states."""
-    stride = -(-len(calibrated.action) // FIT_ROWS)
-    feeds = {name: np.ascontiguousarray(rows[::stride]) for name, rows in calibrated.feeds.items()}
 
     def make(tail: float, *, careful: bool) -> Candidate | None:
+        feeds = _spread(calibrated.feeds, FIT_ROWS if careful else RANGE_ROWS)
         model = quantize(bench.model, scheme, feeds, tail=tail, careful=careful)
         return None if model is None else bench.candidate(check_graph(model), scheme)
 
@@ -134,6 +134,12 @@ def make_candidate(bench: Workbench, scheme: Scheme, calibrated: Baseline) -> Ca
         return make(0.0, careful=True)
     tried = [(_harm(made, calibrated), tail) for tail in TAILS if (made := make(tail, careful=False))]
     return make(min(tried)[1], careful=True) if tried else None
+
+
+def _spread(feeds: Mapping[str, Array], most: int) -> dict[str, Array]:
+    """At most so many rows, evenly spread."""
+    rows = len(next(iter(feeds.values())))
+    return {name: np.ascontiguousarray(array[:: -(-rows // most)]) for name, array in feeds.items()}
 
 
 def _harm(candidate: Candidate, baseline: Baseline) -> tuple[int, float]:
@@ -158,8 +164,8 @@ def gate(evidence: Evidence) -> str | None:
         return f"only {flips.states} states to judge by; the gate needs {LEAST_STATES}"
     if flips.upper_95 > MOST_FLIPS:
         return (
-            f"{flips.flips} of {flips.states} decisions flip, at most {flips.upper_95:.2%} with 95 % confidence; "
-            f"the gate is {MOST_FLIPS:.2%}"
+            f"{flips.flips} of {flips.states} decisions flip, at most {flips.upper_95:.2%} with 95 % "
+            f"confidence; the gate is {MOST_FLIPS:.2%}"
         )
     return None
 
@@ -183,7 +189,9 @@ def _with_latency(candidates: Sequence[Candidate], baseline: Baseline) -> list[C
 
 
 def _rejection(candidate: Candidate, chosen: Candidate | None) -> RejectedVariant:
-    passed = f"passes its gates; {chosen.scheme} was chosen: faster, or as fast with fewer flips" if chosen else ""
+    passed = (
+        f"passes its gates; {chosen.scheme} was chosen: faster, or as fast with fewer flips" if chosen else ""
+    )
     return RejectedVariant(
         scheme=candidate.scheme,
         reason=candidate.failure or passed,

@@ -34,7 +34,7 @@ def verify_bundle(path: Path) -> Verification:
     bundle.verify()
     manifest = bundle.manifest
     certificate = Certificate.unpack(bundle.read(CERTIFICATE_FILE), str(path / CERTIFICATE_FILE))
-    results = {}
+    results: dict[str, CertificateResult] = {}
     for name, variant in manifest.variants.items():
         session = PolicySession(
             bundle.read(variant.file), manifest.contract, manifest.contract_digest, str(path / variant.file)

@@ -91,16 +91,15 @@ def quantile_edges(x: Floats) -> Floats:
         x: [T] float64; NaN is left out.
 
     Returns:
-        [BINS + 1] float64, values that occur in x, non-decreasing. The last one, where it is the largest
-        value of all, lies just above it, so that only values never seen before overflow.
+        [BINS + 1] float64, values that occur in x, non-decreasing; the last one lies just above such a value.
+        So a value that many steps share is in a bin, and at most `TAIL` of the steps overflow.
     """
     known = x[~np.isnan(x)]
     if not known.size:
         return np.zeros(BINS + 1)
     edges = np.quantile(known, np.linspace(TAIL, 1 - TAIL, BINS + 1), method="inverted_cdf")
-    if edges[-1] == known.max():
-        with np.errstate(over="ignore"):
-            edges[-1] = np.nextafter(edges[-1], np.inf)
+    with np.errstate(over="ignore"):
+        edges[-1] = np.nextafter(edges[-1], np.inf)
     return edges
 
 

@@ -27,7 +27,9 @@ class Teller:
     def chapter(self, name: str, what: str) -> None:
         """Begins the next chapter."""
         self._chapter += 1
-        self._console.print(f"\n[bold]{self._chapter}. {name}[/bold]  {what}", highlight=False)
+        self._console.print(
+            f"\n[bold]{self._chapter}. {name}[/bold]  {what}", highlight=False, soft_wrap=True
+        )
 
     def fact(self, text: str) -> None:
         """One line of what came out."""

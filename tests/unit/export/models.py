@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from steersman.bundle.digest import contract_digest
+from steersman.bundle.session import PolicySession
 from steersman.export.contract import build_contract
 from steersman.export.graph import build_graph, label_graph
 from steersman.export.load import SavedPolicy, load_policy
@@ -23,8 +25,6 @@ from steersman.export.oracle import Oracle
 from steersman.export.source import Source
 from steersman.export.variants import Workbench
 from steersman.export.vocabulary import Scheme
-from steersman.bundle.digest import contract_digest
-from steersman.bundle.session import PolicySession
 
 Array = NDArray[Any]
 DRIFT = "steersman-export-tests/Drift-v0"
@@ -37,7 +37,7 @@ OBSERVATIONS: dict[str, Callable[[], spaces.Box]] = {
     "grid": lambda: spaces.Box(-9, 9, (2, 3), np.float32),
     "counts": lambda: spaces.Box(-40, 40, (4,), np.int32),
     "bytes": lambda: spaces.Box(0, 200, (7,), np.uint8),
-    "one": lambda: spaces.Box(-5, 5, (1,), np.float32),
+    "wide": lambda: spaces.Box(-5, 5, (65,), np.float32),
 }
 ACTIONS: dict[str, Callable[[], spaces.Space[Any]]] = {
     "two": lambda: spaces.Discrete(2),
@@ -102,20 +102,24 @@ class Case:
         return {"observation": self.observation, "action": self.action}
 
 
+def _net(activation: type[torch.nn.Module], *layers: int) -> dict[str, Any]:
+    return {"activation_fn": activation, "net_arch": list(layers)}
+
+
+BRANCHES = {"net_arch": {"pi": [16], "vf": [8, 8]}}
+SEPARATE = {"share_features_extractor": False, "log_std_init": -1.0}
 CASES = (
     Case("plain"),
-    Case("five choices, odd ELU layers", action="five", policy_kwargs={"net_arch": [13, 7], "activation_fn": torch.nn.ELU}),
+    Case("odd ELU layers", action="five", policy_kwargs=_net(torch.nn.ELU, 13, 7)),
     Case("one choice, no hidden layer", action="only", policy_kwargs={"net_arch": []}),
     Case("shifted choices of A2C", action="shifted", algorithm=A2C),
-    Case("normalized double", observation="double", normalize=True, policy_kwargs={"net_arch": {"pi": [16], "vf": [8, 8]}}),
-    Case("grid to torque", observation="grid", action="torque", policy_kwargs={"activation_fn": torch.nn.ReLU}),
-    Case("normalized counts to arm", observation="counts", action="arm", normalize=True, algorithm=A2C,
-         policy_kwargs={"activation_fn": torch.nn.Mish, "net_arch": [11]}),
-    Case("bytes to matrix, own extractors", observation="bytes", action="matrix",
-         policy_kwargs={"share_features_extractor": False, "log_std_init": -1.0}),
-    Case("half to precise", observation="half", action="precise", policy_kwargs={"activation_fn": torch.nn.Softplus, "net_arch": [9]}),
-    Case("unbounded, normalized", observation="unbounded", action="arm", normalize=True),
-)  # fmt: skip
+    Case("normalized double", "double", normalize=True, policy_kwargs=BRANCHES),
+    Case("grid to torque", "grid", "torque", policy_kwargs=_net(torch.nn.ReLU, 64, 64)),
+    Case("normalized counts", "counts", "arm", A2C, policy_kwargs=_net(torch.nn.Mish, 11), normalize=True),
+    Case("bytes to matrix, separate extractors", "bytes", "matrix", policy_kwargs=SEPARATE),
+    Case("half to precise", "half", "precise", policy_kwargs=_net(torch.nn.Softplus, 9)),
+    Case("unbounded, normalized", "unbounded", "arm", normalize=True),
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,102 @@
+"""The certificate that export writes: which rows it has, and what it notices."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from steersman.bundle.certificate import Certificate, run_certificate
+from steersman.export.certify import measure_tolerance, write_certificate
+from steersman.export.errors import ExportError, ParityError
+from steersman.export.graph import label_graph
+from steersman.export.parity import check_parity, draw_inputs
+from steersman.export.states import States, boundary_states
+from steersman.export.vocabulary import Scheme
+from unit.export.conftest import NORMALIZED, Graph
+from unit.export.models import CASES, Case, Graphed
+
+FIVE = CASES[1]
+
+
+def certified(made: Graphed) -> Certificate:
+    rng = np.random.default_rng(6)
+    usual = made.observations(3_000)
+    edges = boundary_states(made.bench.contract.observations[0], usual, rng)
+    states = States(usual[:1_000], usual[1_000:], edges, synthetic=False)
+    return write_certificate(made.oracle, made.session, states, 1e-4, rng)
+
+
+@pytest.mark.parametrize("case", [FIVE, NORMALIZED], ids=lambda case: case.name)
+def test_fp32_passes_with_a_tight_tolerance(graph: Graph, case: Case) -> None:
+    made = graph(case)
+    certificate = certified(made)
+    tolerance = measure_tolerance(made.session, certificate, exact=True)
+    result = run_certificate(made.session, certificate, tolerance)
+    assert (result.passed, result.flips) == (True, 0)
+    assert tolerance.atol < 1e-3
+    assert tolerance.flip_rate == 0
+    again = Certificate.unpack(certificate.pack(), "here")
+    assert run_certificate(made.session, again, tolerance) == result
+
+
+def test_it_has_rows_of_every_kind(graph: Graph) -> None:
+    made = graph(FIVE)
+    certificate = certified(made)
+    mask = certificate.inputs["action_mask"]
+    assert len(mask) == 512
+    allowed = mask.sum(axis=1)
+    assert {1, 2, 3, 5} <= set(allowed.tolist())
+    assert allowed.min() >= 1
+    low = made.bench.contract.observations[0].low[0]
+    assert (certificate.inputs["obs"] == low).all(axis=1).any()
+    best = np.sort(certificate.expected["distribution"], axis=1)
+    with np.errstate(invalid="ignore"):
+        gaps = best[:, -1] - best[:, -2]
+    assert (gaps < np.median(gaps) / 20).any()
+    assert certificate.tie.mean() < 0.05
+
+
+def test_a_changed_weight_is_noticed(graph: Graph) -> None:
+    made = graph(FIVE)
+    certificate = certified(made)
+    tolerance = measure_tolerance(made.session, certificate, exact=True)
+    changed = spoiled(made)
+    result = run_certificate(made.bench.candidate(changed, Scheme.FLOAT32).session, certificate, tolerance)
+    assert not result.passed
+    assert any("distribution" in failure for failure in result.failures)
+
+
+def test_parity_refuses_a_graph_that_answers_otherwise(graph: Graph) -> None:
+    for case in (FIVE, NORMALIZED):
+        made = graph(case)
+        session = made.bench.candidate(spoiled(made, by=0.5), Scheme.FLOAT32).session
+        inputs = draw_inputs(made.observations(500), made.bench.contract, np.random.default_rng(0))
+        with pytest.raises(ParityError, match="SB3"):
+            check_parity(session, made.oracle, inputs, tie_gap=1e-6)
+
+
+def test_rows_that_influence_each_other_are_refused(graph: Graph) -> None:
+    made = graph(CASES[0])
+    certificate = certified(made)
+    mixed = onnx.ModelProto()
+    mixed.CopyFrom(made.bench.model)
+    value = next(node for node in mixed.graph.node if "value" in node.output)
+    value.output[0] = "own_value"
+    mixed.graph.node.append(onnx.helper.make_node("ReduceMax", ["own_value"], ["largest"], keepdims=1))
+    mixed.graph.node.append(onnx.helper.make_node("Max", ["own_value", "largest"], ["value"]))
+    session = made.bench.candidate(mixed, Scheme.FLOAT32).session
+    with pytest.raises(ExportError, match="value has other bits alone"):
+        measure_tolerance(session, certificate, exact=False)
+
+
+def spoiled(made: Graphed, by: float = 0.01) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    model.CopyFrom(made.bench.model)
+    for tensor in model.graph.initializer:
+        if "policy_net" in tensor.name or "action_net.weight" in tensor.name:
+            weights = numpy_helper.to_array(tensor) * np.float32(1 + by)
+            tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
+    label_graph(model, "drift", made.bench.digest)
+    return model

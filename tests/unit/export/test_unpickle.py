@@ -1,0 +1,133 @@
+"""Nothing of a pickle is run: it is read against a written list of names."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from steersman.export.errors import DamagedFileError, ExportError, UnsafePickleError
+from steersman.export.plain import as_array
+from steersman.export.spaces import as_space, same_space
+from steersman.export.unpickle import Record, named, read_pickle
+
+GYM_BOX = spaces.Box(np.array([-1, -np.inf], np.float32), np.array([1, 3], np.float32))
+SPACES = [
+    GYM_BOX,
+    spaces.Box(0, 9, (2, 3), np.int16),
+    spaces.Box(-1, 1, (2,), np.float64),
+    spaces.Discrete(4),
+    spaces.Discrete(3, start=-1),
+]
+
+
+def bomb(path: Path) -> bytes:
+    """A pickle that calls `os.system`, written by hand."""
+    return b"cposix\nsystem\n(S'touch " + str(path).encode() + b"'\ntR."
+
+
+def test_a_planted_call_is_refused_by_name_and_not_run(tmp_path: Path) -> None:
+    data = bomb(tmp_path / "ran")
+    with pytest.raises(UnsafePickleError, match=r"posix\.system") as caught:
+        read_pickle(data, "model.zip: observation_space")
+    assert not (tmp_path / "ran").exists()
+    assert "\n" not in str(caught.value)
+    pickle.loads(data)
+    assert (tmp_path / "ran").exists()  # it would have done
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "builtins eval",
+        "builtins getattr",
+        "builtins __import__",
+        "os system",
+        "numpy load",
+        "torch.nn Module",
+    ],
+)
+def test_names_beside_the_list_are_refused(name: str) -> None:
+    module, attribute = name.split()
+    with pytest.raises(UnsafePickleError):
+        read_pickle(f"c{module}\n{attribute}\n.".encode(), "here")
+
+
+def test_a_function_pickled_by_value_is_refused() -> None:
+    with pytest.raises(UnsafePickleError, match="cloudpickle"):
+        read_pickle(cloudpickle.dumps(lambda progress: progress), "here")
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("space", SPACES, ids=str)
+def test_spaces_are_read_whatever_the_protocol(space: spaces.Space[Any], protocol: int) -> None:
+    space.seed(1)
+    found = as_space(read_pickle(pickle.dumps(space, protocol), "here"), "here")
+    assert same_space(found, space)
+
+
+@pytest.mark.parametrize("space", SPACES[3:] + SPACES[:1], ids=str)
+def test_spaces_of_old_gym_and_numpy_are_read(space: spaces.Space[Any]) -> None:
+    """Protocol 0 spells names out, so that they can be exchanged for those of 2021."""
+    data = pickle.dumps(space, 0)
+    for new, old in ((b"gymnasium.spaces", b"gym.spaces"), (b"numpy._core.", b"numpy.core.")):
+        data = data.replace(new, old)
+    assert b"gymnasium" not in data
+    assert same_space(as_space(read_pickle(data, "here"), "here"), space)
+
+
+def test_classes_are_named_and_never_imported() -> None:
+    found = read_pickle(cloudpickle.dumps({"activation_fn": torch.nn.Tanh, "net_arch": [64]}), "here")
+    assert isinstance(found, dict)
+    assert named(found["activation_fn"]) == "torch.nn.modules.activation.Tanh"
+    assert found["activation_fn"] is not torch.nn.Tanh
+    assert issubclass(found["activation_fn"], Record)
+    assert found["net_arch"] == [64]
+
+
+@given(
+    arrays.arrays(
+        st.sampled_from(["f4", ">f8", "i2", "u1", "?"]), arrays.array_shapes(min_dims=0, min_side=0)
+    )
+)
+def test_arrays_come_back_as_they_were(array: np.ndarray[Any, Any]) -> None:
+    for protocol in (0, 2, 4, 5):
+        found = as_array(read_pickle(pickle.dumps(array, protocol), "here"))
+        assert found.shape == array.shape
+        assert np.array_equal(found, array, equal_nan=array.dtype.kind == "f")
+
+
+def test_arrays_of_objects_are_refused() -> None:
+    with pytest.raises(DamagedFileError):
+        read_pickle(pickle.dumps(np.array([{}, []], object)), "here")
+
+
+def refusal(data: bytes) -> str:
+    """What is said of a pickle that should be a space; empty when it is one."""
+    try:
+        as_space(read_pickle(data, "here"), "here")
+    except ExportError as error:
+        return str(error)
+    return ""
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_end_in_one_clear_line(data: bytes) -> None:
+    assert len(refusal(data).splitlines()) == 1
+
+
+@given(st.data())
+def test_a_changed_pickle_never_breaks_out(data: st.DataObject) -> None:
+    whole = bytearray(pickle.dumps(GYM_BOX))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    assert len(refusal(bytes(whole)).splitlines()) <= 1
