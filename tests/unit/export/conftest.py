@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 import typer
 from click.testing import Result
 from typer.testing import CliRunner
@@ -21,6 +22,10 @@ Command = Callable[..., Result]
 
 PLAIN = CASES[0]
 NORMALIZED = next(case for case in CASES if case.name == "normalized counts")
+
+
+settings.register_profile("patient", deadline=None)  # examples are quick, but the machine may be busy
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
