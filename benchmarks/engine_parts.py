@@ -15,8 +15,8 @@ from benchmarks.engine_kit import lane_of, request_of
 from benchmarks.errors import BenchmarkError
 from benchmarks.policies import PolicyShape
 from benchmarks.timing import Action
+from steersman.bundle.features import feature_matrix
 from steersman.monitoring.recorder import Rows
-from steersman.safety.columns import feature_matrix
 from steersman.safety.masks import all_false_segments, permits
 from steersman.serving.batch import Columns, join
 from steersman.serving.call import Call

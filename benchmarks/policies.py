@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.mlp import OPSET, build_model
 from steersman.bundle.certificate import Certificate
 from steersman.bundle.digest import contract_digest
+from steersman.bundle.features import feature_matrix
 from steersman.bundle.manifest import (
     CERTIFICATE_FILE,
     REFERENCE_FILE,
@@ -29,7 +30,6 @@ from steersman.bundle.reference import Reference, pack_references
 from steersman.bundle.repository import Repository
 from steersman.bundle.session import PolicySession
 from steersman.bundle.specs import Contract, DiscreteAction, Mode, NoiseSpec, ObservationSpec
-from steersman.monitoring.columns import features as watched_values
 from steersman.monitoring.reference import build_reference
 
 EPISODES, STEPS = 4, 250
@@ -141,7 +141,7 @@ def _reference(session: PolicySession, mode: Mode) -> Reference:
     feeds = [_feeds(session, rng, STEPS) for _ in range(EPISODES)]
     action = "action" if mode == "greedy" else "sampled_action"
     actions = [session.run((action,), episode)[0] for episode in feeds]
-    observed = [watched_values({"obs": episode["obs"]}, contract) for episode in feeds]
+    observed = [feature_matrix({"obs": episode["obs"]}, contract) for episode in feeds]
     return build_reference(observed, actions, contract)
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from steersman.bundle.features import feature_matrix, has_named_features
 from steersman.bundle.manifest import ReferenceInfo
 from steersman.bundle.reference import pack_references
 from steersman.bundle.specs import Contract
-from steersman.export.rollouts import Rollout
-from steersman.monitoring.columns import features, watched_features
+from steersman.export.rollouts import Episode, Rollout
+from steersman.monitoring.columns import watched_features
 from steersman.monitoring.reference import build_reference
 
 
 def pack_rollouts(rollouts: Sequence[Rollout], contract: Contract, seed: int) -> bytes:
     """The bytes of `reference.npz`."""
-    name = contract.observations[0].input_name
     return pack_references(
         {
             rollout.mode: build_reference(
-                [features({name: episode.observations}, contract) for episode in rollout.episodes],
+                [_features(episode, contract) for episode in rollout.episodes],
                 [episode.actions for episode in rollout.episodes],
                 contract,
                 seed=seed,
@@ -26,6 +29,13 @@ def pack_rollouts(rollouts: Sequence[Rollout], contract: Contract, seed: int) ->
             for rollout in rollouts
         }
     )
+
+
+def _features(episode: Episode, contract: Contract) -> NDArray[np.float64]:
+    """[T, F], or [T, 0] where there are too many to name."""
+    if not has_named_features(contract):
+        return np.empty((len(episode.observations), 0))
+    return feature_matrix({contract.observations[0].input_name: episode.observations}, contract)
 
 
 def describe_rollouts(rollouts: Sequence[Rollout], contract: Contract) -> ReferenceInfo:

@@ -5,12 +5,13 @@ Export, the recorder and the collector all ask here, so that a column means the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from steersman.bundle.features import has_named_features
 from steersman.bundle.reference import CELLS, Reference
 from steersman.bundle.specs import BoxAction, Contract, DiscreteAction, feature_names
 from steersman.monitoring.bins import CELL_LABELS
@@ -18,39 +19,13 @@ from steersman.monitoring.errors import MonitoringError
 
 Array = NDArray[Any]
 
-MAX_FEATURES = 64
-"""Observations of more elements, such as images, are not binned per element: the series would be too many."""
-
 Dimension = tuple[str, tuple[str, ...]]
 """An action dimension: its name, and the name of each of its cells."""
 
 
 def watched_features(contract: Contract) -> tuple[str, ...]:
-    """Name of each feature that is binned, each name once; empty when there are more than `MAX_FEATURES`."""
-    if sum(spec.size for spec in contract.observations) > MAX_FEATURES:
-        return ()
-    return distinct(feature_names(contract))
-
-
-def features(observations: Mapping[str, Array], contract: Contract) -> NDArray[np.float64]:
-    """The watched features of observations.
-
-    Args:
-        observations: By graph input name, each [N, *shape].
-        contract: What the policy observes.
-
-    Returns:
-        [N, F] float64, all tensors one after the other as in `feature_names`; [N, 0] when there are more
-        than `MAX_FEATURES`.
-    """
-    specs = contract.observations
-    rows = len(observations[specs[0].input_name])
-    if sum(spec.size for spec in specs) > MAX_FEATURES:
-        return np.empty((rows, 0))
-    columns = [
-        np.asarray(observations[spec.input_name], np.float64).reshape(rows, spec.size) for spec in specs
-    ]
-    return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+    """Name of each feature that is binned, each name once; empty when there are too many to name."""
+    return distinct(feature_names(contract)) if has_named_features(contract) else ()
 
 
 def action_dimensions(contract: Contract) -> tuple[Dimension, ...]:

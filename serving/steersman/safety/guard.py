@@ -14,9 +14,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from steersman.bundle.features import flat
 from steersman.bundle.reference import Reference
 from steersman.bundle.specs import Contract, DTypeName, ObservationSpec, bounds, feature_names
-from steersman.safety.columns import Array, Features, Observations, Rows, all_true, any_column, flat
+from steersman.safety.columns import Array, Features, Observations, Rows, all_true, any_column
 from steersman.safety.guard_settings import (
     GUARD_REASONS,
     FeatureRange,

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from steersman.bundle.features import feature_count
 from steersman.bundle.reference import Reference
 from steersman.bundle.specs import Contract, bounds, feature_names
-from steersman.safety.columns import Array, feature_count, feature_index
+from steersman.safety.columns import Array, feature_index
 from steersman.safety.errors import SafetyError
 from steersman.safety.guard_settings import GuardReason, GuardSettings
 

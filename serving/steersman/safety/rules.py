@@ -14,18 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from steersman.bundle.features import MAX_NAMED_FEATURES, feature_count, has_named_features
 from steersman.bundle.specs import Contract, feature_names
 from steersman.bundle.validation import Settings
 from steersman.safety.actions import ActionValue, parse_action
-from steersman.safety.columns import (
-    MAX_NAMED_FEATURES,
-    Array,
-    Features,
-    Rows,
-    all_true,
-    feature_count,
-    is_monitorable,
-)
+from steersman.safety.columns import Array, Features, Rows, all_true
 from steersman.safety.errors import SafetyError
 from steersman.safety.expressions import Condition, compile_condition
 
@@ -99,7 +92,7 @@ class RulePolicy:
             SafetyError: A condition or an action does not fit the contract, a rule can never be reached,
                 or there are too many features to name.
         """
-        if not is_monitorable(contract):
+        if not has_named_features(contract):
             expected = f"1 to {MAX_NAMED_FEATURES} for rules"
             raise SafetyError(
                 f"the policy has {feature_count(contract)} features", where=where, expected=expected

@@ -15,13 +15,13 @@ from pathlib import Path
 from steersman.bundle.bundle import Bundle
 from steersman.bundle.certificate import Certificate, run_certificate
 from steersman.bundle.errors import BundleCorruptError, SteersmanError
+from steersman.bundle.features import has_named_features
 from steersman.bundle.manifest import CERTIFICATE_FILE, REFERENCE_FILE
 from steersman.bundle.reference import Reference, unpack_references
 from steersman.bundle.repository import Repository
 from steersman.bundle.session import PolicySession
 from steersman.monitoring.blocks import BlockView, PlacedBlock
 from steersman.monitoring.recorder import Recorder
-from steersman.safety.columns import is_monitorable
 from steersman.safety.fallback import FallbackChain
 from steersman.safety.guard import Guard, benign_row
 from steersman.serving.batch import CallChecker
@@ -85,7 +85,7 @@ class Loader:
             fallback=FallbackChain.compile(route.safety.fallback, contract),
             recorder=Recorder(self.open_block(lane.block), loaded.references, contract),
             share=lane.share,
-            named_features=is_monitorable(contract),
+            named_features=has_named_features(contract),
         )
 
 

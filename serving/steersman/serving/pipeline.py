@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steersman.bundle.features import feature_matrix
 from steersman.bundle.specs import BoxAction, Mode, bounds
 from steersman.monitoring.recorder import Rows
-from steersman.safety.columns import feature_matrix
 from steersman.safety.guard_settings import GUARD_REASONS
 from steersman.safety.masks import all_false_segments, permits
 from steersman.serving.batch import Columns

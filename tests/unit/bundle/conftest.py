@@ -11,7 +11,6 @@ from hypothesis import settings
 from steersman.bundle.bundle import Bundle
 from support.toy_bundle import publish_toy
 
-
 settings.register_profile("patient", deadline=None)  # examples are quick, but the machine may be busy
 settings.load_profile("patient")
 

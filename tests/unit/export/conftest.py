@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 import typer
 from click.testing import Result
+from hypothesis import settings
 from typer.testing import CliRunner
 
 from steersman.bundle.bundle import Bundle

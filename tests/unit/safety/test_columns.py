@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from steersman.bundle.features import feature_matrix, has_named_features
 from steersman.bundle.specs import Contract, DiscreteAction, ObservationSpec, feature_names
-from steersman.safety.columns import feature_index, feature_matrix, is_monitorable
+from steersman.safety.columns import feature_index
 from steersman.safety.errors import SafetyError
 
 DICT = Contract(
@@ -46,7 +47,7 @@ def test_no_rows_make_an_empty_matrix():
 
 @pytest.mark.parametrize(("shape", "expected"), [((8, 8), True), ((5, 13), False), ((0,), False)])
 def test_up_to_64_features_have_names(shape, expected):
-    assert is_monitorable(images(*shape)) is expected
+    assert has_named_features(images(*shape)) is expected
 
 
 def test_an_unknown_feature_is_an_error_with_the_close_one():

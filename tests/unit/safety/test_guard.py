@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steersman.bundle.features import feature_matrix
 from steersman.bundle.specs import Contract, DiscreteAction, ObservationSpec, bounds, feature_names
-from steersman.safety.columns import feature_matrix
 from steersman.safety.guard import (
     GUARD_REASONS,
     FeatureRange,
