@@ -68,6 +68,12 @@ proto: $(INSTALLED) ## generate the Python code of the protos
 wheel-test: $(INSTALLED) ## build the wheel, install it as the image does, serve and call with it
 	@$(BIN)/python tools/wheel_test.py $(ARGS)
 
+.PHONY: demo-check
+demo-check: $(INSTALLED) ## run the demo, and compare what it prints with the README
+	@mkdir -p build
+	@$(BIN)/steersman demo --folder build/demo $(ARGS) | tee build/demo.txt
+	@$(BIN)/python tools/readme_demo.py build/demo.txt
+
 .PHONY: bench
 bench: $(INSTALLED) ## measure the server: calls per second, latency, CPU per call (needs h2load)
 	@command -v h2load >/dev/null || { echo "h2load is missing. Debian, Ubuntu: apt-get install nghttp2-client;" \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import typer
 
@@ -15,7 +16,7 @@ NEEDED = ("torch", "stable_baselines3", "gymnasium", "onnx", "onnxscript")
 def export(  # cap: parameters, one for each option
     source: options.Source,
     *,
-    repository: options.RepositoryFolder,
+    repository: options.RepositoryFolder = Path("bundles"),
     policy: options.Policy = None,
     version: options.Version = None,
     env: options.Env = None,

@@ -85,7 +85,7 @@ class CategoricalGraph(nn.Module):
             torch.argmax(logits, dim=1) + self.start,
             sampled.flatten() + self.start,
             log_probs.gather(1, sampled).flatten(),
-            -row_sums(plogp),
+            0.0 - row_sums(plogp),  # not minus zero
             log_probs,
             value,
         )

@@ -13,9 +13,7 @@ Source = Annotated[
     Path, typer.Argument(help="An SB3 zip, or a run folder that `steersman train` wrote.", show_default=False)
 ]
 BundlePath = Annotated[Path, typer.Argument(help="Folder of one version, such as bundles/cartpole/1.")]
-RepositoryFolder = Annotated[
-    Path, typer.Option("--repository", help="Folder of bundles.", show_default=False)
-]
+RepositoryFolder = Annotated[Path, typer.Option("--repository", help="Folder of bundles.")]
 Policy = Annotated[
     str | None, typer.Option(help="Name of the policy.", show_default="from the environment or the file")
 ]

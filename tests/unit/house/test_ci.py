@@ -50,7 +50,7 @@ def test_every_step_has_a_heading_and_a_duration(ci: Ci) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "step"), [("test", "set-up and tests"), ("mypy", "mypy"), ("demo", "demo")]
+    ("target", "step"), [("test", "set-up and tests"), ("mypy", "mypy"), ("demo-check", "demo")]
 )
 def test_the_first_failure_ends_it_by_name(ci: Ci, target: str, step: str) -> None:
     done = ci(fails=target)

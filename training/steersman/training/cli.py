@@ -12,7 +12,7 @@ from steersman.training.vocabulary import Algorithm
 NEEDED = ("torch", "stable_baselines3", "gymnasium", "tensorboard")
 
 
-def train(  # noqa: PLR0913 -- one parameter for each option
+def train(
     *,
     env: options.Env,
     algo: options.Algo = Algorithm.PPO,
