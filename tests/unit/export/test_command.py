@@ -93,7 +93,7 @@ def test_wrong_options_end_with_one_line_and_two(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--no-such-option"], [], ["x.zip"], ["x.zip", "--repository", "r", "--algo", "dqn"]]
+    "arguments", [["--no-such-option"], [], ["x.zip", "--version", "new"], ["x.zip", "--algo", "dqn"]]
 )
 def test_unknown_options_are_typer_s_to_refuse(command: Command, arguments: list[str]) -> None:
     assert command("export", *arguments).exit_code == 2
