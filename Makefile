@@ -71,7 +71,7 @@ wheel-test: $(INSTALLED) ## build the wheel, install it as the image does, serve
 .PHONY: demo-check
 demo-check: $(INSTALLED) ## run the demo, and compare what it prints with the README
 	@mkdir -p build
-	@$(BIN)/steersman demo --folder build/demo $(ARGS) | tee build/demo.txt
+	@$(BIN)/steersman demo $(ARGS) | tee build/demo.txt
 	@$(BIN)/python tools/readme_demo.py build/demo.txt
 
 .PHONY: bench
