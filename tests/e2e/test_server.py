@@ -102,7 +102,7 @@ def test_workers_end_with_their_supervisor(repository: Path) -> None:
 
 
 def test_sigterm_ends_with_status_0_and_says_not_serving_first(repository: Path) -> None:
-    with running_server(repository, arguments=["--lame-duck", "1"]) as running:
+    with running_server(repository, arguments=["--lame-duck", "4"]) as running:
         with grpc.insecure_channel(running.grpc) as channel:
             watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="toy"))
             assert next(watch).status == health_pb2.HealthCheckResponse.SERVING

@@ -159,7 +159,7 @@ class Supervisor:
                 try:
                     await self._spawn(start, slot)
                     backoff = WATCH_S
-                except ServingError as error:
+                except (ServingError, OSError) as error:
                     log.error("worker cannot start", extra={"worker": slot, "why": str(error)})  # noqa: TRY400
                     backoff = min(2 * backoff, MAX_BACKOFF_S)
             await asyncio.sleep(backoff)
