@@ -85,7 +85,7 @@ def test_a_killed_worker_comes_back_and_counters_never_fall(server: RunningServe
 
 
 def test_a_stopped_worker_is_ended_and_replaced(repository: Path) -> None:
-    with running_server(repository, arguments=["--hang-timeout", "1"]) as running:
+    with running_server(repository, arguments=["--hang-timeout", "2"]) as running:
         hanging = _workers(running.process.pid)[0]
         os.kill(hanging, signal.SIGSTOP)
         wait_until(lambda: hanging not in _workers(running.process.pid), "the hanging worker's end")
@@ -128,6 +128,29 @@ def test_a_broken_policy_does_not_keep_another_from_being_served(tmp_path: Path)
         assert status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+def test_a_version_that_is_still_being_copied_is_not_a_version(tmp_path: Path) -> None:
+    publish_toy(tmp_path, "toy")
+    (tmp_path / "toy" / "2").mkdir()
+    with running_server(tmp_path) as running:
+        assert act(running.grpc, [[1, 3, 2, 0]]).versions == [1]
+
+
+def test_sigterm_while_starting_ends_it(repository: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "steersman.cli", "serve", "--repository", str(repository)]
+    with subprocess.Popen([*command, *_ports(), *_state(tmp_path)], stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: bool(_workers(process.pid)), "a worker's start")
+        for worker in _workers(process.pid):
+            os.kill(worker, signal.SIGSTOP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+def test_http_listens_on_ipv6(repository: Path) -> None:
+    with running_server(repository, arguments=["--http-host", "::1"]) as running:
+        assert running.http.startswith("http://[::1]:")
+        assert _ready(running.http)
+
+
 @pytest.mark.parametrize("file", ["policy.onnx", "manifest.json", "reference.npz", "certificate.npz"])
 def test_a_bundle_with_one_changed_byte_is_refused(tmp_path: Path, file: str) -> None:
     bundle = publish_toy(tmp_path / "repository")
@@ -159,6 +182,10 @@ def test_a_port_in_use_is_named(repository: Path, tmp_path: Path) -> None:
         (["--repository", "{repository}", "--deployment", "{unknown_feature}"], "lefft"),
         (["--repository", "{repository}", "--workers", "0"], "workers"),
         (["--repository", "{repository}", "--config", "{setting}"], "wrokers"),
+        (["--repository", "{repository}", "--deployment", "{binary}"], "not UTF-8"),
+        (["--repository", "{repository}", "--deployment", "{version}"], "no version 7"),
+        (["--repository", "{repository}", "--ready-file", "/nowhere/ready"], "--ready-file"),
+        (["--repository", "{repository}", "--hang-timeout", "0.1"], "hang_timeout_s"),
         ([], "repository"),
     ],
 )
@@ -169,12 +196,15 @@ def test_what_is_used_wrongly_is_said_in_a_line(
         "typo": "policy: toy\nsaftey: {}\n",
         "unknown_feature": "policy: toy\nsafety: {fallback: [{rules: [{when: lefft > 1.0, then: 1}]}]}\n",
         "setting": "wrokers: 2\n",
+        "version": "policy: toy\nlanes: {stable: {version: 7}}\n",
     }
     places = {"repository": repository, "empty": tmp_path / "empty"}
     places["empty"].mkdir()
     for name, text in files.items():
         places[name] = tmp_path / f"{name}.yaml"
         places[name].write_text(text)
+    places["binary"] = tmp_path / "binary.yaml"
+    places["binary"].write_bytes(b"\xff\xfe\x00")
     given = [argument.format(**places) for argument in arguments]
     finished = serve(*given, *_ports(), *_state(tmp_path))
     assert said in one_line(finished)
@@ -183,10 +213,26 @@ def test_what_is_used_wrongly_is_said_in_a_line(
 
 def test_settings_come_from_file_then_environment_then_flags(repository: Path, tmp_path: Path) -> None:
     config = tmp_path / "steersman.yaml"
-    config.write_text(f"repository: {repository}\nlog_level: nonsense\nworkers: 99\n")
-    finished = serve("--config", str(config), *_ports(), *_state(tmp_path), STEERSMAN_LOG_LEVEL="info")
-    assert "workers" in one_line(finished)
-    assert "log_level" not in one_line(finished)
+    config.write_text(f"repository: {repository}\nlog_level: file\ngrace_s: file\nport: file\n")
+    variables = {"STEERSMAN_GRACE_S": "variable", "STEERSMAN_PORT": "7"}
+    finished = serve("--config", str(config), "--log-level", "flag", *_ports(), **variables)
+    line = one_line(finished)
+    assert finished.returncode == 2
+    assert "variable" in line or "flag" in line
+    assert "file" not in line.partition(":")[2].replace(str(config), "")
+
+
+def test_an_unknown_variable_is_refused(repository: Path, tmp_path: Path) -> None:
+    finished = serve("--repository", str(repository), *_ports(), *_state(tmp_path), STEERSMAN_WORKER="2")
+    assert "STEERSMAN_WORKERS" in one_line(finished)
+    assert finished.returncode == 2
+
+
+def test_a_state_folder_that_cannot_be_used_is_one_line(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "state" / "salt").mkdir(parents=True)
+    finished = serve("--repository", str(repository), *_ports(), *_state(tmp_path))
+    assert "salt" in one_line(finished)
+    assert finished.returncode == 1
 
 
 def test_a_worker_imports_nothing_that_it_does_not_need() -> None:

@@ -31,7 +31,7 @@ class _DType:
 class _DTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DTYPE_UNSPECIFIED: _DType.ValueType  # 0
-    """in a request: the type that the policy declares"""
+    """with `values` only: the type that the policy declares"""
     DTYPE_BOOL: _DType.ValueType  # 1
     DTYPE_INT8: _DType.ValueType  # 2
     DTYPE_INT16: _DType.ValueType  # 3
@@ -52,7 +52,7 @@ class DType(_DType, metaclass=_DTypeEnumTypeWrapper):
     """
 
 DTYPE_UNSPECIFIED: DType.ValueType  # 0
-"""in a request: the type that the policy declares"""
+"""with `values` only: the type that the policy declares"""
 DTYPE_BOOL: DType.ValueType  # 1
 DTYPE_INT8: DType.ValueType  # 2
 DTYPE_INT16: DType.ValueType  # 3
@@ -183,6 +183,38 @@ ACTION_KIND_MULTI_BINARY: ActionKind.ValueType  # 3
 ACTION_KIND_BOX: ActionKind.ValueType  # 4
 Global___ActionKind: _TypeAlias = ActionKind  # noqa: Y015
 
+class _DistributionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DistributionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DistributionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DISTRIBUTION_KIND_UNSPECIFIED: _DistributionKind.ValueType  # 0
+    """unknown"""
+    DISTRIBUTION_KIND_CATEGORICAL: _DistributionKind.ValueType  # 1
+    """masked log-probabilities, one per mask column"""
+    DISTRIBUTION_KIND_GAUSSIAN: _DistributionKind.ValueType  # 2
+    """mean, then log standard deviation, of each action element"""
+    DISTRIBUTION_KIND_Q_VALUES: _DistributionKind.ValueType  # 3
+    """Q-values, one per mask column"""
+    DISTRIBUTION_KIND_DETERMINISTIC: _DistributionKind.ValueType  # 4
+    """nothing"""
+
+class DistributionKind(_DistributionKind, metaclass=_DistributionKindEnumTypeWrapper):
+    """What `ActResponse.distribution` holds, per row."""
+
+DISTRIBUTION_KIND_UNSPECIFIED: DistributionKind.ValueType  # 0
+"""unknown"""
+DISTRIBUTION_KIND_CATEGORICAL: DistributionKind.ValueType  # 1
+"""masked log-probabilities, one per mask column"""
+DISTRIBUTION_KIND_GAUSSIAN: DistributionKind.ValueType  # 2
+"""mean, then log standard deviation, of each action element"""
+DISTRIBUTION_KIND_Q_VALUES: DistributionKind.ValueType  # 3
+"""Q-values, one per mask column"""
+DISTRIBUTION_KIND_DETERMINISTIC: DistributionKind.ValueType  # 4
+"""nothing"""
+Global___DistributionKind: _TypeAlias = DistributionKind  # noqa: Y015
+
 class _VersionState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -254,7 +286,7 @@ class Tensor(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     dtype: Global___DType.ValueType
-    """Type of the elements of `data`. With `values` it may be left out."""
+    """Type of the elements. Needed with `data`; with `values` it may be left out."""
     data: _builtins.bytes
     """The elements, row-major, little-endian, without padding."""
     @_builtins.property
@@ -342,8 +374,8 @@ class ActRequest(_message.Message):
 
     @_builtins.property
     def action_mask(self) -> Global___Tensor:
-        """Which actions are allowed, BOOL [N, mask width] or [mask width]; true means allowed. The layout is in
-        `PolicyDescription.action_mask`. Left out: every action is allowed.
+        """Which actions are allowed, BOOL [N, mask width], or [mask width] for all rows alike; true means allowed.
+        The layout is in `PolicyDescription.action_mask`. Left out: every action is allowed.
         """
 
     @_builtins.property
@@ -374,8 +406,9 @@ class ActRequest(_message.Message):
 
     @_builtins.property
     def idempotency_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Repeating a call with the same keys gives the same decisions, one per row, up to 64 bytes each;
-        empty where the server shall choose the decision id.
+        """A row that is repeated with the same key, policy and episode id gets the same decision id, one per row, up
+        to 64 bytes each; empty where the server shall choose the id. The decision then is the same, too, as long as
+        the version is, and the server's secret: replicas agree if they share it. Two rows of a call must differ.
         """
 
     def __init__(
@@ -420,16 +453,16 @@ class Intervention(_message.Message):
     row: _builtins.int
     """The row, counted from 0."""
     layer: _builtins.str
-    """Layer: guard, model, mask, constraint, fallback, breaker, override."""
+    """Layer that changed it: fallback, constraint, breaker, override."""
     name: _builtins.str
-    """Name of the rule, constraint or feature that was concerned, as the deployment calls it."""
+    """Name of the fallback member, constraint or override, as the deployment calls it."""
     reason: _builtins.str
     """Reason, from the vocabulary of `ActResponse.reasons`."""
     margin: _builtins.float
     """How far the constraint was from its limit, in the constraint's own unit; negative when violated."""
     @_builtins.property
     def before(self) -> Global___Tensor:
-        """Action before, shape [*action shape]; absent where there was none."""
+        """The action that the model wanted, shape [*action shape]; absent where it gave none that is usable."""
 
     @_builtins.property
     def after(self) -> Global___Tensor:
@@ -500,19 +533,35 @@ class CallStatus(_message.Message):
 
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    RETRYABLE_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_NANOS_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """google.rpc.Code; 0 is OK."""
     message: _builtins.str
     """For people."""
+    reason: _builtins.str
+    """Machine-readable reason, lower_snake_case; unary calls carry it in trailing metadata `steersman-reason`."""
+    row: _builtins.bool
+    """True when it is the call's only row that failed, not the call; unary: trailing metadata `steersman-row: 1`."""
+    retryable: _builtins.bool
+    """True when the same call may succeed if it is sent again."""
+    retry_after_nanos: _builtins.int
+    """How long to wait before that, nanoseconds; 0 where the server does not say."""
     def __init__(
         self,
         *,
         code: _builtins.int = ...,
         message: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        row: _builtins.bool = ...,
+        retryable: _builtins.bool = ...,
+        retry_after_nanos: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "reason", b"reason", "retry_after_nanos", b"retry_after_nanos", "retryable", b"retryable", "row", b"row"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -588,9 +637,7 @@ class ActResponse(_message.Message):
 
     @_builtins.property
     def distribution(self) -> Global___Tensor:
-        """Parameters of the distribution, shape [N, P], if asked for: masked log-probabilities per mask column for
-        discrete kinds, mean then log standard deviation for Gaussian ones, Q-values for value-based ones.
-        """
+        """Parameters of the distribution, shape [N, P], if asked for; `PolicyDescription.distribution` says which."""
 
     @_builtins.property
     def episode_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -606,7 +653,9 @@ class ActResponse(_message.Message):
 
     @_builtins.property
     def status(self) -> Global___CallStatus:
-        """In `ActStream`: what would be the status of the call. Absent when OK."""
+        """In `ActStream`: what would be the status of the call. Absent when OK. Where it is one row that failed, the
+        columns and `errors` are filled as well.
+        """
 
     def __init__(
         self,
@@ -662,12 +711,12 @@ class ObservationSpec(_message.Message):
 
     @_builtins.property
     def low(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Lowest and highest value of each element, row-major; infinite where unbounded. Empty for images and
-        other uniform bounds, where `low` and `high` have one entry.
-        """
+        """Lowest value of each element, row-major, or one entry for all; minus infinity where unbounded."""
 
     @_builtins.property
-    def high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Highest value of each element, row-major, or one entry for all; infinity where unbounded."""
+
     @_builtins.property
     def feature_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Name of each element, row-major; empty where there are too many to name."""
@@ -708,6 +757,7 @@ class ActionSpec(_message.Message):
     HIGH_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
     kind: Global___ActionKind.ValueType
+    """Kind of the action space."""
     dtype: Global___DType.ValueType
     """Type of the elements."""
     start: _builtins.int
@@ -722,10 +772,12 @@ class ActionSpec(_message.Message):
 
     @_builtins.property
     def low(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Bounds of each element, row-major, for Box."""
+        """Lowest value of each element, row-major, for Box."""
 
     @_builtins.property
-    def high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Highest value of each element, row-major, for Box."""
+
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Discrete: name of each choice. Otherwise: name of each element."""
@@ -790,6 +842,7 @@ class PolicyVersion(_message.Message):
     version: _builtins.int
     """Version, a positive integer."""
     state: Global___VersionState.ValueType
+    """Whether it answers."""
     detail: _builtins.str
     """Why it failed, for people; without paths."""
     digest: _builtins.str
@@ -854,6 +907,8 @@ class PolicyDescription(_message.Message):
     ALGORITHM_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
+    DISTRIBUTION_FIELD_NUMBER: _builtins.int
+    CONTRACT_DIGEST_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Name of the policy."""
     recurrent: _builtins.bool
@@ -862,14 +917,22 @@ class PolicyDescription(_message.Message):
     """SB3 name of the algorithm that trained the stable version."""
     environment: _builtins.str
     """Environment id that it was trained in; empty if unknown."""
+    distribution: Global___DistributionKind.ValueType
+    """What the evidence `distribution` holds."""
+    contract_digest: _builtins.str
+    """SHA-256 of the specs, lower-case hex: whoever keeps a description can tell whether it still holds."""
     @_builtins.property
     def observations(self) -> _containers.RepeatedCompositeFieldContainer[Global___ObservationSpec]:
         """One entry for a plain space, one per key for a Dict space. All versions share it."""
 
     @_builtins.property
-    def action(self) -> Global___ActionSpec: ...
+    def action(self) -> Global___ActionSpec:
+        """What it does."""
+
     @_builtins.property
-    def action_mask(self) -> Global___ActionMaskSpec: ...
+    def action_mask(self) -> Global___ActionMaskSpec:
+        """Layout of action masks."""
+
     @_builtins.property
     def modes(self) -> _containers.RepeatedScalarFieldContainer[Global___ActionMode.ValueType]:
         """Modes that it can answer."""
@@ -890,10 +953,12 @@ class PolicyDescription(_message.Message):
         algorithm: _builtins.str = ...,
         environment: _builtins.str = ...,
         versions: _abc.Iterable[Global___PolicyVersion] | None = ...,
+        distribution: Global___DistributionKind.ValueType = ...,
+        contract_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_mask", b"action_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_mask", b"action_mask", "algorithm", b"algorithm", "environment", b"environment", "modes", b"modes", "observations", b"observations", "policy", b"policy", "recurrent", b"recurrent", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_mask", b"action_mask", "algorithm", b"algorithm", "contract_digest", b"contract_digest", "distribution", b"distribution", "environment", b"environment", "modes", b"modes", "observations", b"observations", "policy", b"policy", "recurrent", b"recurrent", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1035,7 +1100,9 @@ class ReportOutcomeRequest(_message.Message):
 
     OUTCOMES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Outcome]: ...
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Outcome]:
+        """In any order."""
+
     def __init__(
         self,
         *,
@@ -1091,7 +1158,9 @@ class ReportOutcomeResponse(_message.Message):
     duplicates: _builtins.int
     """Outcomes that had been reported before."""
     @_builtins.property
-    def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutcomeError]: ...
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___OutcomeError]:
+        """Outcomes that were not taken, and why."""
+
     def __init__(
         self,
         *,

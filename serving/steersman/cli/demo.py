@@ -36,5 +36,8 @@ def demo(
     from steersman.demo.story import DemoSettings, run_demo
     from steersman.demo.telling import Teller
 
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot be made: {error.strerror}", where=f"--folder {folder}") from None
     run_demo(DemoSettings(folder, seed, keep), Teller(Console()))

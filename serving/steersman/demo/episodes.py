@@ -10,7 +10,7 @@ from time import perf_counter_ns
 import gymnasium
 import numpy as np
 
-from steersman.client import PolicyClient
+from steersman.client import EpisodeState, PolicyClient
 
 ENVIRONMENT = "CartPole-v1"
 Progress = Callable[[str], None]
@@ -70,13 +70,14 @@ def play_together(client: PolicyClient, policy: str, episodes: int, seed: int, s
     """
     environments = [gymnasium.make(ENVIRONMENT) for _ in range(episodes)]
     observations = {i: env.reset(seed=seed + i)[0] for i, env in enumerate(environments)}
+    states = [EpisodeState(f"shifted-{seed + i}") for i in range(episodes)]
     returns = [0.0] * episodes
     calls = []
     while observations:
         going = list(observations)
         rows = np.stack([observations[i] for i in going]) + shift
         started = perf_counter_ns()
-        decisions = client.act_batch(policy, rows, episode_ids=[f"shifted-{seed}-{i}" for i in going])
+        decisions = client.act_batch(policy, rows, episode_ids=[states[i] for i in going])
         calls.append(perf_counter_ns() - started)
         for i, action in zip(going, decisions.actions, strict=True):
             observations[i], reward, terminated, truncated, _ = environments[i].step(int(action))

@@ -13,6 +13,7 @@ TIMEOUT_S = 10.0
 _SHOWN = (
     ("steersman_decisions_total", "source"),
     ("steersman_fallbacks_total", "reason"),
+    ("steersman_episodes_total", "mode"),
     ("steersman_row_errors_total", "reason"),
     ("steersman_action_bin_total", "bin"),
 )
@@ -35,6 +36,10 @@ class Scrape:
             labels: Values that other labels must have.
         """
         return dict(self._by(metric, label, labels) - before._by(metric, label, labels))
+
+    def total(self, metric: str, **labels: str) -> int:
+        """The sum of a counter's series that have these labels."""
+        return sum(self._by(metric, "policy", labels).values())
 
     def highlights(self, policy: str) -> list[tuple[str, str]]:
         """Series of a policy that are worth a look, with their values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from steersman.bundle.bundle import Bundle
 from steersman.bundle.errors import SteersmanError
 from steersman.bundle.specs import feature_names
 from steersman.client import PolicyClient
-from steersman.demo.drift import DriftReport, judge_episodes
+from steersman.demo.drift import ALARM_RATE, DriftReport, judge_episodes
 from steersman.demo.episodes import ENVIRONMENT, play_one_by_one, play_together
 from steersman.demo.metrics import Metrics, Scrape
 from steersman.demo.telling import Teller
 from steersman.export import ExportSettings, export_policy
+from steersman.serving.errors import ServingError
 from steersman.serving.testing import RunningServer, running_server
 from steersman.training import TrainingSettings, train_policy
 from steersman.training.vocabulary import RunStatus
@@ -27,6 +29,8 @@ STEP_CAP = 150_000
 EPISODES = 20
 SHIFTED_FEATURE = "pole_angle"
 SHIFT_RADIANS = 0.03
+NAN_OBSERVATIONS = 2
+FALLBACK_METRIC = "steersman_fallbacks_total"
 ACTION_METRIC = "steersman_action_bin_total"
 OBSERVATION_METRIC = "steersman_observation_bin_total"
 DEPLOYMENT = """\
@@ -81,13 +85,22 @@ def run_demo(settings: DemoSettings, teller: Teller) -> None:
     deployment = settings.folder / "deployment.yaml"
     deployment.write_text(DEPLOYMENT)
     log = settings.folder / "server.log"
-    with running_server(bundle.path.parents[1], deployments=[deployment], log=log) as server:
+    with _server(bundle, deployment, log) as server:
         teller.chapter("Serve", f"over gRPC on {server.grpc}, metrics on {server.http}/metrics")
         with PolicyClient(server.grpc) as client:
             _tell_served(client, teller)
             _Chapters(settings, teller, client, Metrics(server.http), bundle).tell()
         if settings.keep:
             _keep(server, teller, settings)
+
+
+@contextlib.contextmanager
+def _server(bundle: Bundle, deployment: Path, log: Path) -> Iterator[RunningServer]:
+    try:
+        with running_server(bundle.path.parents[1], deployments=[deployment], log=log) as server:
+            yield server
+    except ServingError as error:
+        raise DemoFailedError(error.what, hint=f"Its log: {log}") from error
 
 
 def _train(settings: DemoSettings, teller: Teller) -> Path:
@@ -173,7 +186,7 @@ class _Chapters:
         self.teller.fact(f"{played.median_call_us:.0f} µs a call (median), seen from the client")
         report = judge_episodes(self.bundle, before, self.metrics.scrape(), EPISODES)
         self._tell_drift(report)
-        _must(report.drifted == (), f"undrifted episodes count as drifted in {list(report.drifted)}")
+        self.teller.fact(f"one such window in {1 / ALARM_RATE:.0f} may alarm though nothing has drifted")
 
     def _fall_back(self) -> None:
         self.teller.chapter("Fall back", "an observation with NaN is answered by a rule, never by the policy")
@@ -182,10 +195,10 @@ class _Chapters:
             ("everything is NaN", [np.nan] * 4),
         ):
             decision = self.client.act(POLICY, observation)
+            _must(decision.source == "fallback", f"the answer came from {decision.source}")
             member = decision.interventions[0].name
             answer = f"action {decision.action}, source {decision.source}, reason {decision.reason}"
             self.teller.fact(f"{what}: {answer}, by {member!r}")
-            _must(decision.source == "fallback", f"the answer came from {decision.source}")
 
     def _mask(self) -> None:
         self.teller.chapter("Mask", "the policy's favourite is forbidden")
@@ -231,7 +244,10 @@ class _Chapters:
 
     def _prove(self) -> None:
         self.teller.chapter("Prove", "what Prometheus sees")
-        self.teller.facts(("metric", "value"), self.metrics.scrape().highlights(POLICY))
+        scrape = self.metrics.scrape()
+        self.teller.facts(("metric", "value"), scrape.highlights(POLICY))
+        fallbacks = scrape.total(FALLBACK_METRIC, policy=POLICY, reason="observation_non_finite")
+        _must(fallbacks == NAN_OBSERVATIONS, f"{fallbacks} fallbacks were counted")
 
 
 def _must(shown: bool, what: str) -> None:  # noqa: FBT001  reads as a sentence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,8 @@ class CallChecker:
             message = "action_mask is given; expected none, since actions are continuous"
             raise invalid("action_mask_not_applicable", message)
         mask = _read(call.action_mask, self._mask)
+        if len(mask) == 1 and call.action_mask.shape in {None, self._mask.shape}:
+            return np.repeat(mask, rows, axis=0)
         if len(mask) != rows:
             message = f"action_mask has {len(mask)} rows; expected {rows}, as the observation"
             raise invalid("action_mask_shape", message)
@@ -121,7 +124,7 @@ def _join_masks(parts: Sequence[Columns]) -> NDArray[np.bool_] | None:
 def _listed(keys: Collection[str]) -> str:
     if not keys:
         return "no tensor"
-    return "one plain tensor" if set(keys) == {""} else f"the keys {sorted(keys)[:16]}"
+    return "one plain tensor" if set(keys) == {""} else f"the keys {[key[:32] for key in sorted(keys)[:8]]}"
 
 
 def _read(tensor: RawTensor, expected: _Expected) -> Array:
@@ -141,7 +144,7 @@ def _shape(tensor: RawTensor, expected: _Expected) -> Shape:
         whole = shape is None and not tensor.typed and size and count % size == 0
         shape = (count // size if whole else 1, *expected.shape)
     if shape[1:] != expected.shape or math.prod(shape) != count:
-        given = "no shape" if tensor.shape is None else f"shape {list(tensor.shape)}"
+        given = "no shape" if tensor.shape is None else f"shape {list(tensor.shape[:8])}"
         wanted = ", ".join(map(str, ("N", *expected.shape)))
         message = f"{expected.name} has {count} elements and {given}; expected shape [{wanted}]"
         raise invalid(f"{expected.name.partition('[')[0]}_shape", message)
@@ -180,6 +183,9 @@ def _check_per_row_fields(call: Call, rows: int) -> None:
         raise invalid(
             "episode_ids", f"an episode id is too long; expected at most {MAX_EPISODE_ID_BYTES} bytes"
         )
+    keyed = [(e, k) for e, k in zip_longest(call.episode_ids, call.idempotency_keys) if k]
+    if len(set(keyed)) < len(keyed):
+        raise invalid("idempotency_keys", "two rows have the same idempotency key; expected another for each")
     if any(len(key) > MAX_IDEMPOTENCY_KEY_BYTES for key in call.idempotency_keys):
         raise invalid(
             "idempotency_keys",

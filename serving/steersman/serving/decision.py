@@ -107,7 +107,7 @@ class Decisions:
         lanes: One name per row.
         decision_ids: [N, 16] uint8.
         log_probs: [N] float32, log probability of the unclipped sampled action; NaN where none was.
-        propensities: [N] float32, probability with which the whole stack takes this action; NaN for none.
+        propensities: [N] float64, probability with which the whole stack takes this action; NaN for none.
         values: [N] float32, or None when not asked for.
         entropies: [N] float32 in nats, or None when not asked for.
         distribution: [N, P] float32, or None when not asked for.
@@ -122,7 +122,7 @@ class Decisions:
     lanes: list[str]
     decision_ids: NDArray[np.uint8]
     log_probs: NDArray[np.float32]
-    propensities: NDArray[np.float32]
+    propensities: NDArray[np.float64]
     values: NDArray[np.float32] | None = None
     entropies: NDArray[np.float32] | None = None
     distribution: NDArray[np.float32] | None = None

@@ -7,6 +7,7 @@ columns. Owned by one thread; `swap` replaces the routing table, which `decide` 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,11 +20,12 @@ from steersman.bundle.specs import Mode
 from steersman.serving.batch import Columns, join
 from steersman.serving.call import Call
 from steersman.serving.decision import Decisions
-from steersman.serving.errors import CallError
+from steersman.serving.errors import CallError, Code
 from steersman.serving.pipeline import decide_group
 from steersman.serving.routing import RoutingTable
 from steersman.serving.runtime import LaneRuntime
 
+log = logging.getLogger(__name__)
 ID_BYTES = 16
 DEFAULT_MAX_ROWS = 4096
 _NO_EVIDENCE: frozenset[str] = frozenset()
@@ -74,9 +76,18 @@ class Engine:
             group.calls.append(call)
             group.parts.append(columns)
         for group in groups.values():
-            for place, decisions in zip(group.places, self._decide_group(group), strict=True):
-                outcomes[place] = decisions
+            for place, outcome in zip(group.places, self._outcomes(group), strict=True):
+                outcomes[place] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
+
+    def _outcomes(self, group: _Group) -> Sequence[Decisions | CallError]:
+        """A defect that one group meets must not reach the calls of another."""
+        try:
+            return self._decide_group(group)
+        except Exception:
+            log.exception("defect while deciding", extra={"policy": group.calls[0].policy})
+            message = "internal error; the server's log has the details"
+            return [CallError(Code.INTERNAL, "internal", message)] * len(group.calls)
 
     def _decide_group(self, group: _Group) -> list[Decisions]:
         started = perf_counter_ns()
@@ -98,14 +109,18 @@ class Engine:
         ids = np.frombuffer(bytearray(os.urandom(ID_BYTES * rows)), np.uint8).reshape(rows, ID_BYTES)
         start = 0
         for call, part in zip(group.calls, group.parts, strict=True):
-            for row, key in enumerate(call.idempotency_keys, start):
+            for row, key in enumerate(call.idempotency_keys):
                 if key:
-                    ids[row] = self._keyed_id(key)
+                    ids[start + row] = self._keyed_id(call, row)
             start += part.rows
         return ids
 
-    def _keyed_id(self, key: bytes) -> NDArray[np.uint8]:
-        digest = hashlib.blake2b(key, digest_size=ID_BYTES, key=self._salt, person=b"decision-id")
+    def _keyed_id(self, call: Call, row: int) -> NDArray[np.uint8]:
+        """[16]: the same for the same key, policy and episode, and for no other."""
+        episode = call.episode_ids[row] if call.episode_ids else ""
+        parts = (call.policy.encode(), episode.encode(), bytes(call.idempotency_keys[row]))
+        framed = b"".join(len(part).to_bytes(4, "little") + part for part in parts)
+        digest = hashlib.blake2b(framed, digest_size=ID_BYTES, key=self._salt, person=b"decision-id")
         return np.frombuffer(digest.digest(), np.uint8)
 
 

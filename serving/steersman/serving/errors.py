@@ -6,6 +6,9 @@ from enum import StrEnum
 
 from steersman.bundle.errors import SteersmanError
 
+MAX_MESSAGE = 500
+"""Characters of a message that a caller gets."""
+
 
 class ServingError(SteersmanError):
     """The server cannot start or go on."""
@@ -31,19 +34,26 @@ class Code(StrEnum):
 
 
 class CallError(Exception):
-    """A whole call failed.
+    """A whole call failed, or its only row did.
 
     Args:
         code: What kind of failure.
         reason: Machine-readable reason, lower_snake_case.
-        message: What was wrong, where, what was expected; safe to show to a caller.
+        message: What was wrong, where, what was expected; safe to show to a caller. Clipped, for parts of
+            the call are quoted in it, and statuses travel in headers of limited size.
+        row: True when it is the only row that failed, not the call.
+        retryable: True when the same call may succeed if it is sent again.
     """
 
-    def __init__(self, code: Code, reason: str, message: str) -> None:
+    def __init__(
+        self, code: Code, reason: str, message: str, *, row: bool = False, retryable: bool = False
+    ) -> None:
         self.code = code
         self.reason = reason
-        self.message = message
-        super().__init__(message)
+        self.message = message if len(message) <= MAX_MESSAGE else f"{message[: MAX_MESSAGE - 1]}…"
+        self.row = row
+        self.retryable = retryable or code is Code.UNAVAILABLE
+        super().__init__(self.message)
 
 
 def invalid(reason: str, message: str) -> CallError:

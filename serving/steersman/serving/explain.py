@@ -12,14 +12,6 @@ from steersman.serving.decision import REASONS, Intervention, Reason, RowError
 if TYPE_CHECKING:
     from steersman.serving.pipeline import Work
 
-_LAYERS = {
-    Reason.OBSERVATION_NON_FINITE: "guard",
-    Reason.OBSERVATION_OUT_OF_BOUNDS: "guard",
-    Reason.OBSERVATION_OUT_OF_TRAINING_RANGE: "guard",
-    Reason.MODEL_ERROR: "model",
-    Reason.MODEL_NON_FINITE: "model",
-    Reason.ACTION_MASKED: "mask",
-}
 _MESSAGES = {
     Reason.MODEL_ERROR: "the model could not be run",
     Reason.MODEL_NON_FINITE: "the model's output is not finite",
@@ -30,17 +22,21 @@ _MESSAGES = {
 
 def explain_fallbacks(work: Work, answered_by: Mapping[int, str]) -> list[Intervention]:
     """One intervention per row that the fallback chain answered; `answered_by` maps row to member."""
-    return [
-        Intervention(
-            row=row,
-            layer=_LAYERS[REASONS[work.reasons[row]]],
-            name=member,
-            reason=REASONS[work.reasons[row]],
-            before=None,
-            after=work.actions[row].copy(),
-        )
-        for row, member in sorted(answered_by.items())
-    ]
+    return [_fallback(work, row, member) for row, member in sorted(answered_by.items())]
+
+
+def _fallback(work: Work, row: int, member: str) -> Intervention:
+    """What the model wanted is only told where the model was asked and its answer is a number."""
+    reason = REASONS[work.reasons[row]]
+    usable = work.wanted is not None and reason is Reason.ACTION_MASKED
+    return Intervention(
+        row=row,
+        layer="fallback",
+        name=member,
+        reason=reason,
+        before=work.wanted[row].copy() if usable and work.wanted is not None else None,
+        after=work.actions[row].copy(),
+    )
 
 
 def explain_failures(work: Work) -> list[RowError]:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -34,7 +35,7 @@ class HttpServer:
     def __init__(self, host: str, port: int, registry: CollectorRegistry, readiness: ReadinessProbe) -> None:
         handler = type("Handler", (_Handler,), {"registry": registry, "readiness": staticmethod(readiness)})
         try:
-            self._server = ThreadingHTTPServer((host, port), handler)
+            self._server = _server(host, port, handler)
         except OSError as error:
             raise ServingError(
                 f"cannot listen for HTTP: {error.strerror}",
@@ -42,7 +43,7 @@ class HttpServer:
                 hint="Choose another with --http-port; 0 picks a free one.",
             ) from None
         self._server.daemon_threads = True
-        self.address = f"{host}:{self._server.server_address[1]}"
+        self.address = f"{f'[{host}]' if ':' in host else host}:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
         self._thread.start()
 
@@ -51,6 +52,14 @@ class HttpServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _server(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """A server for IPv4 or IPv6, as the host is."""
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    kind = type("Server", (ThreadingHTTPServer,), {"address_family": family})
+    server: ThreadingHTTPServer = kind((host, port), handler)
+    return server
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -71,6 +71,9 @@ class Loader:
                     extra={"policy": route.policy, "version": lane.version, "why": str(error)},
                 )
                 failures[lane.version] = error.what
+            except Exception:
+                log.exception("defect while loading", extra={"policy": route.policy, "version": lane.version})
+                failures[lane.version] = "a defect was met while loading; the server's log has the details"
         if failures and current is not None and current.lanes:
             return PolicyRuntime(route, current.lanes, failures)
         return PolicyRuntime(route, tuple(lanes), failures)

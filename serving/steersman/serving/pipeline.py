@@ -55,6 +55,7 @@ class Work:
         reasons: [N] codes of `Reason`.
         unanswered: [N], rows that the policy may not answer.
         failed: [N], rows that shall not be answered at all.
+        wanted: [N, *action shape], what the model wanted; None where no row was refused.
         causes: [N] codes of `Reason`, why the fallback was asked; None where that is `reasons`.
         outputs: The model's outputs by name; None where the model could not be run.
     """
@@ -68,6 +69,7 @@ class Work:
     reasons: NDArray[np.int8]
     unanswered: NDArray[np.bool_]
     failed: NDArray[np.bool_]
+    wanted: Array | None = None
     causes: NDArray[np.int8] | None = None
     outputs: Mapping[str, Array] | None = None
 
@@ -201,6 +203,7 @@ def _fall_back(work: Work) -> Mapping[int, str]:
     if not np.count_nonzero(work.unanswered):
         return {}
     rows = np.flatnonzero(work.unanswered)
+    work.wanted = work.actions
     work.actions = work.actions.copy()
     work.actions[rows] = 0
     work.sources[rows] = SOURCE_CODE[Source.NONE]
@@ -267,11 +270,11 @@ def _distribution(work: Work) -> NDArray[np.float32] | None:
     return distribution
 
 
-def _propensities(work: Work, log_probs: NDArray[np.float32]) -> NDArray[np.float32]:
+def _propensities(work: Work, log_probs: NDArray[np.float32]) -> NDArray[np.float64]:
     """Probability (density for Box) of the action, routing included; NaN for greedy and clipped ones."""
     if work.mode == "greedy":
-        return log_probs
-    propensities = np.float32(work.lane.share) * np.exp(log_probs)
+        return log_probs.astype(np.float64)
+    propensities = work.lane.share * np.exp(log_probs.astype(np.float64))
     spec = work.lane.contract.action
     if isinstance(spec, BoxAction):
         low, high = bounds(spec)

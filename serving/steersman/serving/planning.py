@@ -6,6 +6,7 @@ snapshot without lanes, with the reason.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,8 +22,11 @@ from steersman.monitoring.blocks import Allocator, PlacedBlock
 from steersman.safety.fallback import FallbackChain
 from steersman.safety.guard import Guard
 from steersman.serving.counting import block_spec
+from steersman.serving.errors import ServingError
 from steersman.serving.rollout.deployment import STABLE, Deployment, read_deployment
 from steersman.serving.rollout.snapshot import LaneRoute, PolicyRoute, RoutingSnapshot, VersionInfo
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +82,17 @@ class Planner:
             try:
                 route, planned = self._plan_policy(deployment)
                 lanes.append(planned)
-            except (UsageError, BundleNotFoundError):
+            except UsageError:
                 raise
             except SteersmanError as error:
+                if isinstance(error, BundleNotFoundError) and deployment.lanes.stable.version != "latest":
+                    raise
                 failures[name] = error
                 route = self._broken(deployment, error)
+            except Exception as error:
+                log.exception("defect while planning", extra={"policy": name})
+                failures[name] = ServingError(f"a defect was met while reading it: {error}", where=name)
+                route = self._broken(deployment, failures[name])
             routes.append(route)
         snapshot = RoutingSnapshot(
             generation=generation,

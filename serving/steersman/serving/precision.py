@@ -7,12 +7,13 @@ and version of ONNX Runtime.
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import json
 import os
 import platform
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -25,13 +26,19 @@ from steersman.bundle.session import PolicySession
 Array = NDArray[Any]
 ROUNDS = 40
 CACHE_FILE = "precision.json"
+LOCK_FILE = ".precision.lock"
+PLAIN = "fp32"
+CLEARLY_FASTER = 1.10
+"""A variant must be faster by this factor: the measurement is no finer, and fp32 is the policy as trained."""
 
 
 def fastest(sessions: Mapping[str, PolicySession], row: Mapping[str, Array], digest: str, cache: Path) -> str:
-    """Name of the fastest variant.
+    """Name of the variant to run: fp32, unless another is clearly faster.
+
+    Workers that start together wait for one another here, so that all of them run the same.
 
     Args:
-        sessions: The variants that may be used, by name.
+        sessions: The variants that may be used, by name; fp32 is among them.
         row: One row per graph input, to time with.
         digest: Digest of the bundle.
         cache: Folder where the answer is remembered.
@@ -39,11 +46,22 @@ def fastest(sessions: Mapping[str, PolicySession], row: Mapping[str, Array], dig
     if len(sessions) == 1:
         return next(iter(sessions))
     key = f"{digest}/{_processor()}/{ort.__version__}"
-    known = _read(cache)
-    if known.get(key) not in sessions:
-        known[key] = _measure(sessions, row)
-        _write(cache, known)
-    return known[key]
+    with _alone(cache):
+        known = _read(cache)
+        if known.get(key) not in sessions:
+            known[key] = _measure(sessions, row)
+            _write(cache, known)
+        return known[key]
+
+
+@contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """One worker at a time; where the folder cannot be locked, each measures for itself."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            lock = stack.enter_context((cache / LOCK_FILE).open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _measure(sessions: Mapping[str, PolicySession], row: Mapping[str, Array]) -> str:
@@ -53,11 +71,13 @@ def _measure(sessions: Mapping[str, PolicySession], row: Mapping[str, Array]) ->
             started = perf_counter_ns()
             session.run(("action",), row)
             times[name].append(perf_counter_ns() - started)
-    return min(times, key=lambda name: statistics.median(times[name]))
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    best = min(medians, key=medians.__getitem__)
+    return best if medians[best] * CLEARLY_FASTER < medians[PLAIN] else PLAIN
 
 
 def _processor() -> str:
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
@@ -74,7 +94,7 @@ def _read(cache: Path) -> dict[str, str]:
 
 def _write(cache: Path, known: Mapping[str, str]) -> None:
     """Remembers; that it cannot be remembered costs a measurement next time, no more."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         temporary = cache / f".{CACHE_FILE}.{os.getpid()}"
         temporary.write_text(json.dumps(known, indent=1))
         temporary.replace(cache / CACHE_FILE)

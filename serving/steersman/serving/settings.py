@@ -17,7 +17,11 @@ from pydantic_settings import (
 )
 
 from steersman.bundle.errors import UsageError
-from steersman.bundle.validation import settings_error
+from steersman.bundle.validation import close_match, settings_error
+
+PREFIX = "STEERSMAN_"
+OTHER_VARIABLES = frozenset({f"{PREFIX}TARGET", f"{PREFIX}HEALTH_TARGET"})
+"""Variables of the commands that call a server."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -45,13 +49,14 @@ class ServerSettings(BaseSettings):
         max_message_bytes: Largest request.
         lame_duck_s: Seconds between saying NOT_SERVING and refusing calls at shutdown.
         grace_s: Seconds that calls in flight get to finish.
-        hang_timeout_s: A worker that gives no sign of life for so long is ended and started again.
+        hang_timeout_s: A worker that gives no sign of life for so long is ended and started again; at least
+            2, for a sign is given twice a second.
         start_timeout_s: Seconds that a worker gets to load its policies.
         log_level: debug, info, warning or error.
         ready_file: Written (JSON with the addresses) once all workers answer.
     """
 
-    model_config = SettingsConfigDict(env_prefix="STEERSMAN_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     repository: Path
     deployments: tuple[Path, ...] = ()
@@ -66,7 +71,7 @@ class ServerSettings(BaseSettings):
     max_message_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
     lame_duck_s: Annotated[float, Field(ge=0)] = 0.0
     grace_s: Annotated[float, Field(ge=0)] = 5.0
-    hang_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    hang_timeout_s: Annotated[float, Field(ge=2)] = 10.0
     start_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     ready_file: Path | None = None
@@ -92,6 +97,7 @@ def load_settings(config: Path | None, flags: dict[str, Any]) -> ServerSettings:
         UsageError: A setting is unknown, missing or has a wrong value, or the file cannot be read.
     """
     where = str(config) if config else None
+    _refuse_unknown_variables()
     if config is not None and not config.is_file():
         raise UsageError("no such file", where=where, expected="a YAML file of settings")
 
@@ -104,3 +110,11 @@ def load_settings(config: Path | None, flags: dict[str, Any]) -> ServerSettings:
         raise settings_error(error, ServerSettings, where=where or "settings") from None
     except (yaml.YAMLError, OSError, TypeError, ValueError, SettingsError) as error:
         raise UsageError(f"cannot be read: {' '.join(str(error).split())}", where=where) from None
+
+
+def _refuse_unknown_variables() -> None:
+    """A misspelt variable is an error, as a misspelt setting is."""
+    known = {f"{PREFIX}{name.upper()}" for name in ServerSettings.model_fields} | OTHER_VARIABLES
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name.upper() not in known:
+            raise UsageError("unknown variable", where=name, hint=close_match(name, known))

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from steersman.bundle.errors import UsageError
 from steersman.serving.errors import ServingError
 from steersman.serving.noise import SALT_BYTES
 from steersman.serving.rollout.snapshot import RoutingSnapshot
 
 SALT_FILE = "salt"
+SALT_FILE_BYTES = 32
 SNAPSHOT_FILE = "routing.json"
+_RUN_PREFIX = "steersman-run-"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  a folder made by mkdtemp in there, not a file of known name
 
 
@@ -35,22 +39,54 @@ def prepare_state_dir(folder: Path) -> Path:
 
 
 def load_salt(folder: Path) -> bytes:
-    """The secret that noise is made from: read, or made on the first run (mode 0600)."""
+    """The secret that noise and keyed ids are made from: read, or made on the first run (mode 0600).
+
+    Raises:
+        ServingError: It cannot be read or made, or is too short.
+    """
     file = folder / SALT_FILE
-    with contextlib.suppress(FileNotFoundError):
+    try:
+        if not file.exists():
+            _create(file, secrets.token_bytes(SALT_FILE_BYTES))
         salt = file.read_bytes()
-        if len(salt) < SALT_BYTES:
-            raise ServingError(
-                "the salt is too short", where=str(file), hint="Delete it to have a new one made."
-            )
-        return salt
-    _write_atomically(file, secrets.token_bytes(32))
-    return file.read_bytes()
+    except OSError as error:
+        raise _unusable(file, error) from None
+    if len(salt) < SALT_BYTES:
+        raise ServingError("the salt is too short", where=str(file), hint="Delete it to have a new one made.")
+    return salt
+
+
+def _create(file: Path, data: bytes) -> None:
+    """Writes a file that must not be there yet; if another process is first, its content stays."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+    try:
+        with os.fdopen(handle, "wb") as opened:
+            opened.write(data)
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, file)
+    finally:
+        Path(temporary).unlink()
 
 
 def save_snapshot(folder: Path, snapshot: RoutingSnapshot) -> None:
     """Keeps the last snapshot, for people and for a start without the store."""
     _write_atomically(folder / SNAPSHOT_FILE, snapshot.model_dump_json(indent=1).encode())
+
+
+def prepare_ready_file(path: Path) -> None:
+    """Removes one of an earlier run, before anything is started.
+
+    Raises:
+        UsageError: It could not be written later.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror}", where=f"--ready-file {path}") from None
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(
+            "cannot be written", where=f"--ready-file {path}", expected="a file in a folder that is there"
+        )
 
 
 def write_ready_file(path: Path, content: bytes) -> None:
@@ -60,10 +96,22 @@ def write_ready_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def run_folder() -> Iterator[Path]:
-    """A folder for shared memory that is gone afterwards: in memory where the system offers that."""
-    parent = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="steersman-", dir=parent) as folder:
+    """A folder for shared memory that is gone afterwards: in memory where the system offers that.
+
+    What a supervisor that was killed has left behind is removed first.
+    """
+    parent = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    for left in parent.glob(f"{_RUN_PREFIX}*"):
+        if _abandoned(left):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_RUN_PREFIX}{os.getpid()}-", dir=parent) as folder:
         yield Path(folder)
+
+
+def _abandoned(folder: Path) -> bool:
+    """Whether the process that made a run folder has ended; its id is in the name."""
+    pid = folder.name.removeprefix(_RUN_PREFIX).partition("-")[0]
+    return pid.isdigit() and int(pid) != os.getpid() and not Path(f"/proc/{pid}").exists()
 
 
 def _write_atomically(path: Path, data: bytes) -> None:

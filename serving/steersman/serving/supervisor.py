@@ -26,7 +26,14 @@ from steersman.serving.messages import Routed, Start
 from steersman.serving.planning import Plan, Planner, read_deployments
 from steersman.serving.ports import HeldPort
 from steersman.serving.settings import ServerSettings
-from steersman.serving.state import load_salt, prepare_state_dir, run_folder, save_snapshot, write_ready_file
+from steersman.serving.state import (
+    load_salt,
+    prepare_ready_file,
+    prepare_state_dir,
+    run_folder,
+    save_snapshot,
+    write_ready_file,
+)
 from steersman.serving.worker_process import WorkerProcess
 
 WATCH_S = 0.5
@@ -58,6 +65,8 @@ class Supervisor:
         """
         settings = self._settings
         state = prepare_state_dir(settings.state_dir)
+        if settings.ready_file is not None:
+            prepare_ready_file(settings.ready_file)
         self._salt = load_salt(state)
         with run_folder() as folder, contextlib.closing(HeldPort(settings.host, settings.port)) as port:
             layout = counters_layout(settings.workers, DEFAULT_SLOT_CELLS)
@@ -74,8 +83,8 @@ class Supervisor:
             loop.add_signal_handler(number, self._ending.set)
         start = self._start_message(plan, segment, port)
         try:
-            await asyncio.gather(*(self._spawn(start, slot) for slot in range(self._settings.workers)))
-            self._check_loaded()
+            if not await self._started(start):
+                return
             self._announce(port, http_address)
             watches = [asyncio.create_task(self._watch(start, slot, segment)) for slot in self._workers]
             await self._ending.wait()
@@ -84,6 +93,19 @@ class Supervisor:
                 watch.cancel()
         finally:
             await self._drain()
+
+    async def _started(self, start: Start) -> bool:
+        """Whether all workers answer; False when the end was asked for before they did."""
+        spawning = asyncio.create_task(self._spawn_all(start))
+        ending = asyncio.create_task(self._ending.wait())
+        await asyncio.wait((spawning, ending), return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        if not spawning.done():
+            spawning.cancel()
+            return False
+        await spawning
+        self._check_loaded()
+        return True
 
     def _plan(self, segment: Segment) -> Plan:
         settings = self._settings
@@ -117,6 +139,9 @@ class Supervisor:
             log_json=not sys.stderr.isatty(),
             snapshot=plan.snapshot,
         )
+
+    async def _spawn_all(self, start: Start) -> None:
+        await asyncio.gather(*(self._spawn(start, slot) for slot in range(self._settings.workers)))
 
     async def _spawn(self, start: Start, slot: int) -> None:
         worker = WorkerProcess(slot, self._heard)
@@ -156,12 +181,12 @@ class Supervisor:
                 log.error(
                     "worker ended; starting another", extra={"worker": slot, "status": await worker.wait()}
                 )
+                lived_s = time.monotonic() - worker.started_at
+                backoff = WATCH_S if lived_s > MAX_BACKOFF_S else min(2 * backoff, MAX_BACKOFF_S)
                 try:
                     await self._spawn(start, slot)
-                    backoff = WATCH_S
                 except (ServingError, OSError) as error:
                     log.error("worker cannot start", extra={"worker": slot, "why": str(error)})  # noqa: TRY400
-                    backoff = min(2 * backoff, MAX_BACKOFF_S)
             await asyncio.sleep(backoff)
 
     def _hangs(self, segment: Segment, slot: int) -> bool:
@@ -170,14 +195,17 @@ class Supervisor:
 
     async def _drain(self) -> None:
         settings = self._settings
-        drains = (worker.drain(settings.lame_duck_s, settings.grace_s) for worker in self._workers.values())
-        await asyncio.gather(*drains)
+        lame_duck_s, grace_s = settings.lame_duck_s, settings.grace_s
+        await asyncio.gather(
+            *(w.drain(lame_duck_s, grace_s) if w.ready else w.kill() for w in self._workers.values())
+        )
 
     def _routed(self) -> tuple[Routed, ...]:
-        return tuple(worker.routed for worker in self._workers.values() if worker.ready and worker.routed)
+        workers = list(self._workers.values())
+        return tuple(worker.routed for worker in workers if worker.ready and worker.routed)
 
     def _readiness(self) -> tuple[bool, str]:
-        ready = sum(worker.ready for worker in self._workers.values())
+        ready = sum(worker.ready for worker in list(self._workers.values()))
         wanted = self._settings.workers
         return ready == wanted and not self._ending.is_set(), f"{ready} of {wanted} workers answer"
 

@@ -64,6 +64,7 @@ class Worker:
         heartbeat = asyncio.create_task(self._beat())
         self._say(Ready(routed=self._routed()))
         drain = await self._follow(reader)
+        self._slot.process.ready_unix_ns = 0
         await self._server.stop(drain.lame_duck_s, drain.grace_s)
         heartbeat.cancel()
 
@@ -124,8 +125,7 @@ def _failures(routing: RoutingTable) -> tuple[Failure, ...]:
 def resident_bytes() -> int:
     """Resident memory of this process; 0 where the system does not say."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * 4096
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
 
 

@@ -175,6 +175,30 @@ def test_everything_is_counted_once(kit: KitMaker) -> None:
     assert (after.latency - before.latency).sum(axis=1).tolist() == [3, 3, 3, 3]
 
 
+def test_keyed_ids_are_of_one_policy_and_episode(kit: KitMaker) -> None:
+    engine = kit().engine
+    calls = [
+        make_call([[0.0] * 4] * 2, idempotency_keys=[b"1", b"1"], episode_ids=["a", "b"]),
+        make_call([[0.0] * 4], idempotency_keys=[b"1"]),
+        make_call([[0.0] * 4], idempotency_keys=[b"1"], policy="cont"),
+    ]
+    ids = [row.tobytes() for decisions in _decide(engine, *calls) for row in decisions.decision_ids]
+    assert len(set(ids)) == 4
+    (error,) = _decide(engine, make_call([[0.0] * 4] * 2, idempotency_keys=[b"1", b"1"]))
+    assert error.reason == "idempotency_keys"
+
+
+def test_a_defect_stays_with_the_calls_that_met_it(kit: KitMaker, caplog: pytest.LogCaptureFixture) -> None:
+    made = kit()
+    cont = made.engine.routing.resolve("cont", 0)
+    cont.recorder._view = None  # a defect, as nothing from outside could make one
+    toy, broken = _decide(made.engine, make_call([[1, 3, 2, 0]]), make_call([[0.0] * 4], policy="cont"))
+    assert toy.actions.tolist() == [1]
+    assert (broken.code, broken.reason) == (Code.INTERNAL, "internal")
+    assert "recorder" not in broken.message
+    assert "defect while deciding" in caplog.text
+
+
 FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 

@@ -101,7 +101,7 @@ async def test_a_fallback_is_an_answer_that_says_so(stub: rpc.PolicyServiceAsync
     assert list(answer.sources) == [pb.SOURCE_FALLBACK]
     assert list(answer.reasons) == ["observation_non_finite"]
     (intervention,) = answer.interventions
-    assert (intervention.layer, intervention.name) == ("guard", "constant")
+    assert (intervention.layer, intervention.name) == ("fallback", "constant")
 
 
 @pytest.mark.parametrize(
@@ -205,6 +205,49 @@ async def test_a_stream_goes_on_after_a_bad_request(stub: rpc.PolicyServiceAsync
     assert answers[1].status.code == answers[3].status.code == 0
     assert answers[2].status.code == grpc.StatusCode.NOT_FOUND.value[0]
     assert np.frombuffer(answers[3].action.data, "<f4").tolist() == pytest.approx([0.2, 0.0])
+
+
+async def test_a_failed_row_in_a_stream_says_that_it_is_the_row(stub: rpc.PolicyServiceAsyncStub) -> None:
+    closed = tensor([False] * 3, "bool")
+    requests = [pb.ActRequest(policy="toy", observation=tensor([0] * 4), action_mask=closed)]
+    (answer,) = [answer async for answer in stub.ActStream(iter(requests))]
+    assert (answer.status.row, answer.status.reason) == (True, "mask_all_false")
+    assert answer.errors[0].row == 0
+    assert len(answer.decision_ids) == 16
+
+
+async def test_a_failed_row_is_marked_in_the_trailer(stub: rpc.PolicyServiceAsyncStub) -> None:
+    closed = tensor([False] * 3, "bool")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Act(pb.ActRequest(policy="toy", observation=tensor([0] * 4), action_mask=closed))
+    assert dict(caught.value.trailing_metadata() or ())["steersman-row"] == "1"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Act(pb.ActRequest(policy="nobody"))
+    assert "steersman-row" not in dict(caught.value.trailing_metadata() or ())
+
+
+async def test_what_a_caller_sent_is_never_quoted_at_length(stub: rpc.PolicyServiceAsyncStub) -> None:
+    for request in (
+        pb.ActRequest(policy="toy", observation_dict={"x" * 500_000: tensor([0])}),
+        pb.ActRequest(policy="toy", evidence=[9] * 50_000),  # type: ignore[list-item]
+        pb.ActRequest(
+            policy="toy", observation=pb.Tensor(dtype=pb.DTYPE_FLOAT32, shape=[1] * 50_000, data=bytes(4))
+        ),
+        pb.ActRequest(policy="y" * 500_000),
+    ):
+        code, reason, message = await failure(stub.Act(request))
+        assert code in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+        assert reason != "None"
+        assert len(message) <= 500
+
+
+async def test_one_mask_may_be_for_all_rows(stub: rpc.PolicyServiceAsyncStub) -> None:
+    request = pb.ActRequest(
+        policy="toy",
+        observation=tensor([[1, 3, 2, 0]] * 3),
+        action_mask=tensor([True, False, True], "bool"),
+    )
+    assert np.frombuffer((await stub.Act(request)).action.data, "<i8").tolist() == [2, 2, 2]
 
 
 async def test_calls_of_one_moment_are_answered_each_with_its_own(stub: rpc.PolicyServiceAsyncStub) -> None:

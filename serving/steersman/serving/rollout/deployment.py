@@ -65,6 +65,8 @@ def read_deployment(path: Path) -> Deployment:
         document = yaml.safe_load(path.read_text())
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError:
+        raise UsageError("not UTF-8 text", where=str(path), expected="YAML") from None
     except yaml.YAMLError as error:
         line = str(error).replace("\n", " ")
         raise UsageError(f"not YAML: {line}", where=str(path)) from None

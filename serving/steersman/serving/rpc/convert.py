@@ -102,7 +102,7 @@ def _decode_observations(request: pb.ActRequest) -> dict[str, RawTensor]:
 def _decode_tensor(tensor: pb.Tensor, name: str) -> RawTensor:
     shape = tuple(tensor.shape) or None
     if shape and min(shape) < 0:
-        raise invalid("tensor", f"{name} has the shape {list(shape)}; expected sizes of at least 0")
+        raise invalid("tensor", f"{name} has the shape {list(shape[:8])}; expected sizes of at least 0")
     if tensor.values:
         if tensor.data:
             raise invalid("tensor", f"{name} has both data and values; expected one of them")
@@ -130,7 +130,7 @@ def _decode_evidence(request: pb.ActRequest) -> frozenset[str]:
         return frozenset()
     unknown = set(request.evidence) - set(_EVIDENCE)
     if unknown:
-        raise invalid("evidence", f"evidence {sorted(unknown)} is unknown; expected {sorted(_EVIDENCE)}")
+        raise invalid("evidence", f"evidence {sorted(unknown)[:8]} is unknown; expected {sorted(_EVIDENCE)}")
     return frozenset(_EVIDENCE[item] for item in request.evidence)
 
 
@@ -157,14 +157,7 @@ def uses_plain_numbers(request: pb.ActRequest) -> bool:
 
 
 def encode_decisions(decisions: Decisions, request: pb.ActRequest) -> pb.ActResponse:
-    """The decisions as the answer to `request`.
-
-    Raises:
-        CallError: The call has one row only and that row failed.
-    """
-    if decisions.errors and len(decisions.actions) == 1:
-        error = decisions.errors[0]
-        raise CallError(REASON_CODES[error.reason], str(error.reason), error.message)
+    """The decisions as the answer to `request`."""
     plain = uses_plain_numbers(request)
     response = pb.ActResponse(
         action=encode_tensor(decisions.actions, plain=plain),
@@ -185,6 +178,26 @@ def encode_decisions(decisions: Decisions, request: pb.ActRequest) -> pb.ActResp
             _encode_intervention(item, plain=plain) for item in decisions.interventions
         )
     return response
+
+
+def only_row_error(decisions: Decisions) -> CallError | None:
+    """The failure of a call whose only row failed."""
+    if not decisions.errors or len(decisions.actions) > 1:
+        return None
+    error = decisions.errors[0]
+    code = REASON_CODES[error.reason]
+    return CallError(code, str(error.reason), error.message, row=True, retryable=error.retryable)
+
+
+def encode_status(error: CallError) -> pb.CallStatus:
+    """A failure as it goes over a stream."""
+    return pb.CallStatus(
+        code=rpc_code(error.code),
+        message=error.message,
+        reason=error.reason,
+        row=error.row,
+        retryable=error.retryable,
+    )
 
 
 def _encode_evidence(decisions: Decisions, response: pb.ActResponse, *, plain: bool) -> None:

@@ -24,6 +24,12 @@ _KINDS = {
     "multi_binary": pb.ACTION_KIND_MULTI_BINARY,
     "box": pb.ACTION_KIND_BOX,
 }
+_DISTRIBUTIONS = {
+    "categorical": pb.DISTRIBUTION_KIND_CATEGORICAL,
+    "gaussian": pb.DISTRIBUTION_KIND_GAUSSIAN,
+    "q_values": pb.DISTRIBUTION_KIND_Q_VALUES,
+    "deterministic": pb.DISTRIBUTION_KIND_DETERMINISTIC,
+}
 _MODES = {"greedy": pb.ACTION_MODE_GREEDY, "sampled": pb.ACTION_MODE_SAMPLED}
 
 
@@ -50,6 +56,8 @@ def describe_policy(routing: RoutingTable, name: str) -> pb.PolicyDescription:
         algorithm=manifest.provenance.algorithm,
         environment=environment.id if environment else "",
         versions=_versions(policy),
+        distribution=_DISTRIBUTIONS[contract.distribution],
+        contract_digest=manifest.contract_digest,
     )
 
 

@@ -12,9 +12,9 @@ import grpc.aio
 from steersman.serving.decision import Decisions
 from steersman.serving.errors import CallError, Code
 from steersman.serving.rpc.batcher import Batcher
-from steersman.serving.rpc.convert import decode_call, encode_decisions
+from steersman.serving.rpc.convert import decode_call, encode_decisions, encode_status, only_row_error
 from steersman.serving.rpc.describe import describe_policy, summarize_policies
-from steersman.serving.rpc.status import REASON_METADATA_KEY, STATUS, rpc_code
+from steersman.serving.rpc.status import STATUS, trailing_metadata
 from steersman.v1 import policy_pb2 as pb
 from steersman.v1 import policy_pb2_grpc as rpc
 
@@ -31,7 +31,10 @@ class PolicyServicer(rpc.PolicyServiceServicer):
     async def Act(self, request: pb.ActRequest, context: Context) -> pb.ActResponse:
         """Decides one call."""
         try:
-            response = await self._act(request)
+            decisions = await self._decide(request)
+            if (failed := only_row_error(decisions)) is not None:
+                raise failed
+            response = encode_decisions(decisions, request)
         except CallError as error:
             await self._abort("Act", error, context)
         self._count("Act", None)
@@ -43,14 +46,15 @@ class PolicyServicer(rpc.PolicyServiceServicer):
         """Decides call after call; what fails is answered, too."""
         async for request in request_iterator:
             try:
-                response = await self._act(request)
+                decisions = await self._decide(request)
+                failed = only_row_error(decisions)
+                response = encode_decisions(decisions, request)
             except CallError as error:
-                self._count("ActStream", error.code)
-                status = pb.CallStatus(code=rpc_code(error.code), message=error.message)
-                yield pb.ActResponse(correlation_id=request.correlation_id, status=status)
-            else:
-                self._count("ActStream", None)
-                yield response
+                failed, response = error, pb.ActResponse(correlation_id=request.correlation_id)
+            if failed is not None:
+                response.status.CopyFrom(encode_status(failed))
+            self._count("ActStream", failed.code if failed else None)
+            yield response
 
     async def GetPolicy(self, request: pb.GetPolicyRequest, context: Context) -> pb.PolicyDescription:
         """Describes a policy."""
@@ -77,25 +81,23 @@ class PolicyServicer(rpc.PolicyServiceServicer):
         )
         await self._abort("ReportOutcome", error, context)
 
-    async def _act(self, request: pb.ActRequest) -> pb.ActResponse:
-        """The answer. Whatever is not a `CallError` is a defect: it is logged; the caller learns no more."""
+    async def _decide(self, request: pb.ActRequest) -> Decisions:
+        """The decisions. Whatever is not a `CallError` is a defect: logged; the caller learns no more."""
         try:
             outcome = await self._batcher.submit(decode_call(request))
-            return encode_decisions(outcome, request) if isinstance(outcome, Decisions) else _raise(outcome)
         except CallError:
             raise
         except Exception as error:
-            log.exception("defect while answering a call", extra={"policy": request.policy})
+            log.exception("defect while answering a call", extra={"policy": request.policy[:64]})
             message = "internal error; the server's log has the details"
             raise CallError(Code.INTERNAL, "internal", message) from error
+        if isinstance(outcome, CallError):
+            raise outcome
+        return outcome
 
     async def _abort(self, method: str, error: CallError, context: Context) -> NoReturn:
         self._count(method, error.code)
-        await context.abort(STATUS[error.code], error.message, ((REASON_METADATA_KEY, error.reason),))
+        await context.abort(STATUS[error.code], error.message, trailing_metadata(error))
 
     def _count(self, method: str, code: Code | None) -> None:
         self._batcher.count_call(method, code)
-
-
-def _raise(error: CallError) -> NoReturn:
-    raise error

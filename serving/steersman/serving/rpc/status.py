@@ -7,10 +7,16 @@ from collections.abc import Mapping
 import grpc
 
 from steersman.serving.decision import Reason
-from steersman.serving.errors import Code
+from steersman.serving.errors import CallError, Code
 
 REASON_METADATA_KEY = "steersman-reason"
 """Trailing metadata with the machine-readable reason of a failed call."""
+
+ROW_METADATA_KEY = "steersman-row"
+"""Trailing metadata, "1" when it is the call's only row that failed."""
+
+RETRYABLE_METADATA_KEY = "steersman-retryable"
+"""Trailing metadata, "1" when the same call may succeed if it is sent again."""
 
 STATUS: Mapping[Code, grpc.StatusCode] = {code: grpc.StatusCode[code.name] for code in Code}
 
@@ -25,6 +31,12 @@ REASON_CODES: Mapping[Reason, Code] = {
     Reason.NO_FEASIBLE_ACTION: Code.FAILED_PRECONDITION,
 }
 """Code of a call whose only row failed for this reason."""
+
+
+def trailing_metadata(error: CallError) -> tuple[tuple[str, str], ...]:
+    """What a failed call says beside its status."""
+    marks = ((ROW_METADATA_KEY, error.row), (RETRYABLE_METADATA_KEY, error.retryable))
+    return ((REASON_METADATA_KEY, error.reason), *((key, "1") for key, marked in marks if marked))
 
 
 def rpc_code(code: Code) -> int:
