@@ -75,15 +75,17 @@ def publish_toy(
     policy: str = "toy",
     contract: Contract | None = None,
     *,
+    int8: bytes | None = None,
     weights: NDArray[np.float32] = WEIGHTS,
 ) -> Bundle:
-    """Writes the next version of a toy policy."""
+    """Writes the next version of a toy policy; `int8` is the content of a second variant."""
     contract = contract or discrete_contract()
     digest = contract_digest(contract)
     graph = _discrete_graph(contract, weights) if contract.distribution == "categorical" else _box_graph()
     model = _model(graph, digest)
+    models = {"fp32": ("policy.onnx", model)} | ({"int8": ("policy.int8.onnx", int8)} if int8 else {})
     files = {
-        "policy.onnx": model,
+        **dict(models.values()),
         CERTIFICATE_FILE: _certificate(model, contract, digest).pack(),
         REFERENCE_FILE: pack_references(
             {mode: build_reference(*_episodes(model, contract, digest), contract) for mode in contract.modes}
@@ -100,12 +102,8 @@ def publish_toy(
             contract_digest=digest,
             opset=OPSET,
             variants={
-                "fp32": Variant(
-                    file="policy.onnx",
-                    scheme="float32",
-                    size_bytes=len(model),
-                    tolerance=Tolerance(atol=1e-5),
-                )
+                name: Variant(file=file, scheme="toy", size_bytes=len(data), tolerance=Tolerance(atol=1e-5))
+                for name, (file, data) in models.items()
             },
             parity=Parity(states=1, disagreements=0, ties=0, max_action_error=0.0, max_parameter_error=0.0),
             reference=ReferenceInfo(synthetic=False, episodes=dict.fromkeys(contract.modes, 20)),

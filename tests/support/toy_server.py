@@ -4,8 +4,9 @@ Every answer can be worked out by hand:
     gate    4 float32 -> Discrete(3) from 10; greedy is the largest of the first three features, if allowed
     arm     Dict of pose float32 [2] and gear int64 [] -> Box [2]; pose times gear
     memory  uint8 [2, 2] -> MultiDiscrete [2, 3]; recurrent: each answer's token must come with the next step
-A NaN that gate observes is answered by a fallback, the last allowed choice; a mask that allows nothing fails
-the row. Repeating an idempotency key repeats the decision id.
+A NaN that gate observes is answered by the fallback lean, the last allowed choice; so is a wanted choice that
+the mask forbids if the fourth feature is negative. A mask that allows nothing fails the row. Repeating an
+idempotency key repeats the decision id.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ POLICIES = {
         algorithm="PPO",
         environment="Gate-v0",
         versions=VERSIONS,
+        distribution=pb.DISTRIBUTION_KIND_CATEGORICAL,
+        contract_digest="cd" * 32,
     ),
     "arm": pb.PolicyDescription(
         policy="arm",
@@ -77,6 +80,7 @@ POLICIES = {
         ),
         modes=MODES,
         versions=VERSIONS[:1],
+        distribution=pb.DISTRIBUTION_KIND_GAUSSIAN,
     ),
     "memory": pb.PolicyDescription(
         policy="memory",
@@ -88,6 +92,7 @@ POLICIES = {
         recurrent=True,
         modes=MODES[:1],
         versions=VERSIONS[:1],
+        distribution=pb.DISTRIBUTION_KIND_Q_VALUES,
     ),
 }
 
@@ -100,6 +105,7 @@ class Fault:
     times: int
     details: str
     reason: str
+    marks: tuple[str, ...]
 
 
 @dataclass
@@ -110,12 +116,18 @@ class Toy(rpc.PolicyServiceServicer):
     faults: list[Fault] = field(default_factory=list)
     outcomes: dict[bytes, pb.Outcome] = field(default_factory=dict)
     answer_edits: dict[str, Any] = field(default_factory=dict)
+    episodes: int = 0
 
     def fail(
-        self, code: grpc.StatusCode, times: int = 1, details: str = "as you wish", reason: str = ""
+        self,
+        code: grpc.StatusCode,
+        times: int = 1,
+        details: str = "as you wish",
+        reason: str = "",
+        marks: tuple[str, ...] = (),
     ) -> None:
-        """The next `times` calls end with this status."""
-        self.faults.append(Fault(code, times, details, reason))
+        """The next `times` calls end with this status; marks are "row" and "retryable"."""
+        self.faults.append(Fault(code, times, details, reason, marks))
 
     def of(self, kind: type[Any]) -> list[Any]:
         """The requests of one kind."""
@@ -127,7 +139,10 @@ class Toy(rpc.PolicyServiceServicer):
         answer = decide(request, description)
         if len(answer.sources) == 1 and answer.errors:
             error = answer.errors[0]
-            abort(context, status(error.code), error.message, error.reason)
+            marks = ("row", "retryable") if error.retryable else ("row",)
+            abort(context, status(error.code), error.message, error.reason, marks)
+        failed = {error.row for error in answer.errors}
+        self.episodes += sum(start and row not in failed for row, start in enumerate(request.episode_starts))
         for name, value in self.answer_edits.items():
             answer.ClearField(name)  # type: ignore[arg-type]
             if value is not None:
@@ -165,7 +180,7 @@ class Toy(rpc.PolicyServiceServicer):
             fault.times -= 1
             if fault.times == 0:
                 self.faults.pop(0)
-            abort(context, fault.code, fault.details, fault.reason)
+            abort(context, fault.code, fault.details, fault.reason, fault.marks)
 
     def _find(self, policy: str, context: Any) -> pb.PolicyDescription:
         if policy not in POLICIES:
@@ -173,10 +188,13 @@ class Toy(rpc.PolicyServiceServicer):
         return POLICIES[policy]
 
 
-def abort(context: Any, code: grpc.StatusCode, details: str, reason: str) -> NoReturn:
+def abort(
+    context: Any, code: grpc.StatusCode, details: str, reason: str, marks: tuple[str, ...] = ()
+) -> NoReturn:
     """Ends the call as a Steersman server does."""
     if reason:
-        context.set_trailing_metadata((("steersman-reason", reason),))
+        marked = ((f"steersman-{mark}", "1") for mark in marks)
+        context.set_trailing_metadata((("steersman-reason", reason), *marked))
     context.abort(code, details)
     raise AssertionError  # abort raises
 
@@ -202,7 +220,7 @@ def decide(request: pb.ActRequest, description: pb.PolicyDescription) -> pb.ActR
         or ["stable"] * count,
         decision_ids=b"".join(hashlib.sha256(key).digest()[:16] for key in keys),
         log_probs=[-0.5] * count if request.mode == pb.ACTION_MODE_SAMPLED else nothing,
-        propensities=nothing,
+        propensities=[0.1] * count if request.mode == pb.ACTION_MODE_SAMPLED else nothing,
         correlation_id=request.correlation_id,
     )
     actions = DECIDERS[description.policy](request, rows, answer)
@@ -249,16 +267,26 @@ def decide_gate(request: pb.ActRequest, rows: dict[str, np.ndarray], answer: pb.
             message = "the action mask forbids every choice"
             fail_row(answer, row, grpc.StatusCode.INVALID_ARGUMENT, "mask_all_false", message)
         elif np.isnan(values).any():
-            actions[row] = 10 + np.flatnonzero(mask)[-1]
-            answer.sources[row] = pb.SOURCE_FALLBACK
-            answer.reasons[row] = "observation_non_finite"
-            after = pb.Tensor(dtype=pb.DTYPE_INT64, values=[actions[row]])
-            answer.interventions.add(
-                row=row, layer="guard", name="a", reason="observation_non_finite", after=after, margin=NAN
-            )
+            actions[row] = lean(answer, row, mask, "observation_non_finite", None)
+        elif values[3] < 0 and not mask[values[:3].argmax()]:
+            actions[row] = lean(answer, row, mask, "action_masked", 10 + int(values[:3].argmax()))
         else:
             actions[row] = 10 + np.where(mask, values[:3], -np.inf).argmax()
     return actions
+
+
+def lean(answer: pb.ActResponse, row: int, mask: np.ndarray, reason: str, wanted: int | None) -> int:
+    """The fallback's action, said in the answer."""
+    action = 10 + int(np.flatnonzero(mask)[-1])
+    before, after = (
+        None if a is None else pb.Tensor(dtype=pb.DTYPE_INT64, values=[a]) for a in (wanted, action)
+    )
+    answer.sources[row] = pb.SOURCE_FALLBACK
+    answer.reasons[row] = reason
+    answer.interventions.add(
+        row=row, layer="fallback", name="lean", reason=reason, before=before, after=after, margin=NAN
+    )
+    return action
 
 
 def decide_arm(request: pb.ActRequest, rows: dict[str, np.ndarray], answer: pb.ActResponse) -> np.ndarray:

@@ -12,6 +12,7 @@ from steersman.client import (
     AsyncPolicyClient,
     Decision,
     Decisions,
+    DistributionKind,
     Episode,
     Outcome,
     OutcomeReport,
@@ -37,6 +38,7 @@ def blocking() -> None:
         assert_type(client.act_batch("cartpole", [OBSERVATION, OBSERVATION]), Decisions)
         assert_type(list(client.act_batch("cartpole", np.zeros((2, 4)))), list[Decision])
         assert_type(client.describe("cartpole"), PolicyDescription)
+        assert_type(client.describe("cartpole").distribution, DistributionKind)
         assert_type(client.policies(), tuple[PolicySummary, ...])
         assert_type(client.report(Outcome(policy="cartpole", episode_id="1", value=1.0)), OutcomeReport)
         client.wait_until_ready(10.0, policy="cartpole")

@@ -32,7 +32,7 @@ class Bundle:
 
         Raises:
             BundleNotFoundError: There is no manifest.
-            BundleCorruptError: The manifest is malformed or does not agree with itself.
+            BundleCorruptError: The manifest cannot be read, is malformed or does not agree with itself.
         """
         file = path / MANIFEST_FILE
         try:
@@ -41,6 +41,8 @@ class Bundle:
             raise BundleNotFoundError(
                 "no bundle here", where=str(path), expected=f"a folder with {MANIFEST_FILE}"
             ) from None
+        except OSError as error:
+            raise _unreadable("the manifest", str(file), error) from error
         manifest = _parse(data, file)
         if contract_digest(manifest.contract) != manifest.contract_digest:
             raise BundleCorruptError(
@@ -52,7 +54,7 @@ class Bundle:
         """Reads one file and checks it.
 
         Raises:
-            BundleCorruptError: The file is not in the manifest, is missing or was changed.
+            BundleCorruptError: The file is not in the manifest, is missing, cannot be read or was changed.
         """
         entry = self.manifest.files.get(name)
         where = str(self.path / name)
@@ -60,8 +62,10 @@ class Bundle:
             raise BundleCorruptError("the manifest does not name this file", where=where)
         try:
             data = (self.path / name).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise BundleCorruptError("file of the bundle is missing", where=where) from None
+        except OSError as error:
+            raise _unreadable("file of the bundle", where, error) from error
         if (found := sha256(data)) != entry.sha256:
             raise BundleCorruptError(
                 f"content was changed: SHA-256 is {found[:12]}…",
@@ -75,10 +79,15 @@ class Bundle:
         """Checks every file.
 
         Raises:
-            BundleCorruptError: A file is missing or was changed.
+            BundleCorruptError: A file is missing, cannot be read or was changed.
         """
         for name in self.manifest.files:
             self.read(name)
+
+
+def _unreadable(what: str, where: str, error: OSError) -> BundleCorruptError:
+    reason = error.strerror or type(error).__name__
+    return BundleCorruptError(f"{what} cannot be read: {reason}", where=where)
 
 
 def _parse(data: bytes, file: Path) -> Manifest:

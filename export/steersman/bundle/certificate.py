@@ -7,7 +7,7 @@ The expected answers come from SB3's own `predict` and distributions, never from
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from steersman.bundle.arrays import pack, unpack
 from steersman.bundle.errors import BundleCorruptError
 from steersman.bundle.manifest import Tolerance
-from steersman.bundle.session import PolicySession
+from steersman.bundle.session import PolicySession, reason
 
 Array = NDArray[Any]
 MAX_ROWS = 512
@@ -44,17 +44,29 @@ class Certificate:
         """Reads `certificate.npz`.
 
         Raises:
-            BundleCorruptError: Rows are missing or differ in number.
+            BundleCorruptError: Arrays or rows are missing, or are not those of a certificate.
         """
         arrays = unpack(data, where)
-        inputs = {name.removeprefix("input/"): a for name, a in arrays.items() if name.startswith("input/")}
-        expected = {
-            name.removeprefix("expected/"): a for name, a in arrays.items() if name.startswith("expected/")
-        }
+        inputs, expected = _within("input/", arrays), _within("expected/", arrays)
+        if (
+            not inputs
+            or "action" not in expected
+            or len(inputs) + len(expected) != len(arrays.keys() - {"tie"})
+        ):
+            raise BundleCorruptError("the certificate's arrays do not fit together", where=where)
+        tie = arrays.get("tie")
+        if tie is None or tie.dtype != np.bool_ or tie.ndim != 1:
+            raise BundleCorruptError("the certificate does not mark ties", where=where)
         rows = {array.shape[:1] for array in arrays.values()}
-        if not inputs or "action" not in expected or "tie" not in arrays or len(rows) != 1 or () in rows:
-            raise BundleCorruptError("the certificate's rows do not fit together", where=where)
-        return cls(inputs, expected, arrays["tie"])
+        if len(rows) != 1 or not 1 <= len(tie) <= MAX_ROWS:
+            raise BundleCorruptError(
+                "the certificate's rows do not fit together", where=where, expected=f"1 to {MAX_ROWS} of each"
+            )
+        return cls(inputs, expected, tie)
+
+
+def _within(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +98,13 @@ def run_certificate(
 
     In one batch the answers must be the expected ones within the tolerance. Alone and beside NaN, infinite
     and huge mates they must be the same bits as in the batch: rows never influence each other.
+
+    Raises:
+        BundleCorruptError: The graph cannot be run with these inputs, or its outputs are of other shapes.
     """
     names = tuple(certificate.expected)
-    batched = dict(zip(names, session.run(names, certificate.inputs), strict=True))
+    batched = dict(zip(names, _run(session, names, certificate.inputs), strict=True))
+    _check_comparable(batched, certificate.expected)
     failures: list[str] = []
     max_error, flips = 0.0, 0
     for name in names:
@@ -103,6 +119,26 @@ def run_certificate(
         failures.append(f"{flips} of {len(certificate.tie)} decisions differ from the recorded ones")
     failures += _influences(session, certificate, batched)
     return CertificateResult(len(certificate.tie), tuple(failures), max_error, flips)
+
+
+def _run(session: PolicySession, names: Sequence[str], inputs: Mapping[str, Array]) -> list[Array]:
+    try:
+        return session.run(names, inputs)
+    except Exception as error:  # ONNX Runtime's exceptions share no base class but this one
+        raise BundleCorruptError(
+            f"the graph cannot be run on the certificate: {reason(error)}", hint="Export the policy again."
+        ) from error
+
+
+def _check_comparable(found: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
+    for name, array in expected.items():
+        same_kind = _is_choice(array) == _is_choice(found[name]) and array.dtype.kind in "iubf"
+        if array.shape != found[name].shape or not same_kind:
+            raise BundleCorruptError(
+                f"the certificate has {name} as {array.dtype} {list(array.shape)}",
+                expected=f"{found[name].dtype} {list(found[name].shape)}, which the graph gives",
+                hint="Export the policy again.",
+            )
 
 
 def _is_choice(array: Array) -> bool:
@@ -143,7 +179,7 @@ def _run_alone(
     session: PolicySession, inputs: Mapping[str, Array], names: tuple[str, ...]
 ) -> dict[str, Array]:
     rows = len(next(iter(inputs.values())))
-    alone = [session.run(names, {k: v[i : i + 1] for k, v in inputs.items()}) for i in range(rows)]
+    alone = [_run(session, names, {k: v[i : i + 1] for k, v in inputs.items()}) for i in range(rows)]
     return {name: np.concatenate([row[i] for row in alone]) for i, name in enumerate(names)}
 
 
@@ -155,7 +191,7 @@ def _run_beside_extremes(
     for name, array in mixed.items():
         if name == "obs" or name.startswith("obs/"):
             array[1::2] = _extremes(array[1::2])
-    return {name: out[::2] for name, out in zip(names, session.run(names, mixed), strict=True)}
+    return {name: out[::2] for name, out in zip(names, _run(session, names, mixed), strict=True)}
 
 
 def _extremes(array: Array) -> Array:

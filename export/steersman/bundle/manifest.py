@@ -26,10 +26,17 @@ CERTIFICATE_FILE = "certificate.npz"
 
 
 class Environment(Spec):
-    """The environment that on-policy data came from: a gymnasium id and its keyword arguments."""
+    """The environment that on-policy data came from.
+
+    Attributes:
+        id: gymnasium's id.
+        kwargs: Its keyword arguments.
+        import_module: The module that registers it; None where gymnasium knows it without.
+    """
 
     id: str
     kwargs: dict[str, object] = {}
+    import_module: str | None = None
 
 
 class Provenance(Spec):
@@ -39,6 +46,7 @@ class Provenance(Spec):
         algorithm: SB3's name, such as PPO.
         libraries: Versions that trained (as far as the file tells) and exported it.
         zip_sha256: Digest of the SB3 file.
+        vecnormalize_sha256: Digest of the file of normalization statistics; None where none was given.
         environment: Where on-policy data came from.
         run: Name of the training run.
         mean_return: Mean evaluation return that training reached, in the environment's unit.
@@ -48,6 +56,7 @@ class Provenance(Spec):
     algorithm: str
     libraries: dict[str, str] = {}
     zip_sha256: Sha256
+    vecnormalize_sha256: Sha256 | None = None
     environment: Environment | None = None
     run: str | None = None
     mean_return: float | None = None

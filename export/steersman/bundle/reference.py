@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.arrays import pack, unpack
 from steersman.bundle.errors import BundleCorruptError
+from steersman.bundle.specs import Mode
 
 BINS = 10
 """Quantile bins per feature, underflow, overflow and NaN not counted."""
@@ -84,14 +85,73 @@ def unpack_references(data: bytes, where: str) -> dict[str, Reference]:
     """References by mode.
 
     Raises:
-        BundleCorruptError: An array is missing or the file is not one of arrays.
+        BundleCorruptError: The file is not one of arrays, one is missing, or is not as `Reference` has it.
     """
     arrays = unpack(data, where)
     modes = {name.split("/", 1)[0] for name in arrays}
+    if not modes or not modes <= set(get_args(Mode)):
+        raise BundleCorruptError(
+            f"references of modes {sorted(modes)}", where=where, expected=" or ".join(get_args(Mode))
+        )
     try:
-        return {
+        references = {
             mode: Reference(**{field.name: arrays[f"{mode}/{field.name}"] for field in fields(Reference)})
             for mode in sorted(modes)
         }
     except KeyError as error:
         raise BundleCorruptError(f"array {error.args[0]!r} is missing", where=where) from None
+    for mode, reference in references.items():
+        _check(reference, mode, where)
+    return references
+
+
+def _check(reference: Reference, mode: str, where: str) -> None:
+    for name, (dtype, shape) in _forms(reference).items():
+        array: NDArray[Any] = getattr(reference, name)
+        if array.dtype != dtype or array.shape != shape:
+            raise BundleCorruptError(
+                f"array '{mode}/{name}' is {array.dtype} {list(array.shape)}",
+                where=where,
+                expected=f"{np.dtype(dtype)} {list(shape)}",
+            )
+    counts = (reference.feature_counts, reference.action_counts)
+    edges = (reference.feature_edges, reference.action_edges)
+    if (
+        any((array < 0).any() for array in counts)
+        or not all((array[:, 1:] >= array[:, :-1]).all() for array in edges)
+        or int(reference.episodes) < 1
+    ):
+        raise BundleCorruptError(
+            f"the reference of mode {mode!r} counts nothing or in no order",
+            where=where,
+            expected="at least one episode, counts from 0, and edges that do not decrease",
+        )
+
+
+def _forms(reference: Reference) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
+    """Type and shape that each array should have, given the rows that there are; at least one of each.
+
+    Only features may be none at all, where there are too many to name.
+    """
+    features = _rows(reference.feature_counts)
+    actions = max(1, _rows(reference.action_counts))
+    windows, rates = max(1, _rows(reference.windows)), max(1, _rows(reference.alarm_rates))
+    continuous = _rows(reference.action_edges) > 0
+    cells = CELLS if continuous else max(1, *reference.action_counts.shape[1:2])
+    return {
+        "feature_edges": (np.float64, (features, BINS + 1)),
+        "feature_counts": (np.int64, (features, CELLS)),
+        "feature_design_effect": (np.float64, (features,)),
+        "feature_degrees_of_freedom": (np.float64, (features,)),
+        "feature_thresholds": (np.float64, (windows, rates, features)),
+        "action_edges": (np.float64, (actions if continuous else 0, BINS + 1)),
+        "action_counts": (np.int64, (actions, cells)),
+        "action_thresholds": (np.float64, (windows, rates, actions)),
+        "windows": (np.int64, (windows,)),
+        "alarm_rates": (np.float64, (rates,)),
+        "episodes": (np.int64, ()),
+    }
+
+
+def _rows(array: NDArray[Any]) -> int:
+    return array.shape[0] if array.ndim else 0

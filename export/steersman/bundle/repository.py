@@ -28,26 +28,33 @@ ManifestBuilder = Callable[[int, dict[str, FileDigest]], Manifest]
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """Bundles under one root folder. Versions are positive integers; other entries are left alone."""
+    """Bundles under one root folder. Versions are positive integers; other entries are left alone.
+
+    A folder without a manifest is no version: it may still be on its way here. Its number stays taken.
+    """
 
     root: Path
 
     def policies(self) -> tuple[str, ...]:
-        """Names of the policies that have at least one version, sorted."""
-        if not self.root.is_dir():
-            return ()
-        names = (entry.name for entry in self.root.iterdir() if entry.is_dir())
+        """Names of the policies that have at least one version, sorted.
+
+        Raises:
+            BundleNotFoundError: A folder cannot be read.
+        """
+        names = (entry.name for entry in _entries(self.root))
         return tuple(
             sorted(name for name in names if re.fullmatch(POLICY_NAME, name) and self.versions(name))
         )
 
     def versions(self, policy: str) -> tuple[int, ...]:
-        """Versions of a policy, ascending; empty where there is none."""
+        """Versions of a policy, ascending; empty where there is none.
+
+        Raises:
+            BundleNotFoundError: The folder cannot be read.
+        """
         check_policy_name(policy)
-        folder = self.root / policy
-        if not folder.is_dir():
-            return ()
-        return tuple(sorted(int(entry.name) for entry in folder.iterdir() if _is_version(entry)))
+        numbered = (entry for entry in _entries(self.root / policy) if _is_numbered(entry))
+        return tuple(sorted(int(entry.name) for entry in numbered if _has_manifest(entry)))
 
     def open(self, policy: str, version: int | None = None) -> Bundle:
         """Opens one version, the newest by default.
@@ -71,9 +78,9 @@ class Repository:
     ) -> Bundle:
         """Writes a bundle: all of it or nothing.
 
-        The files are written to a temporary folder beside the versions, which is then renamed. Renaming
-        onto an existing version fails, so two exporters never get the same one: without `version`, the
-        next free one is taken.
+        The files are written to a temporary folder beside the versions. The version's own folder is then
+        made, which fails where there is one, and the temporary one renamed onto it while it is still empty:
+        two exporters never get the same version. Without `version`, the next above all numbers is taken.
 
         Raises:
             BundleExistsError: The version is there already.
@@ -104,11 +111,11 @@ class Repository:
         }
         staging.chmod(0o755)
         while True:
-            claimed = version or max(self.versions(staging.parent.name), default=0) + 1
+            claimed = version or _next_free(staging.parent)
             manifest = build(claimed, digests)
             _write(staging / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode() + b"\n")
             target = staging.parent / str(claimed)
-            if _rename_to_free(staging, target):
+            if _claim(staging, target):
                 return Bundle.open(target)
             if version is not None:
                 raise BundleExistsError(
@@ -131,8 +138,29 @@ def check_policy_name(policy: str) -> None:
         )
 
 
-def _is_version(entry: Path) -> bool:
-    return bool(re.fullmatch(r"[1-9][0-9]{0,17}", entry.name)) and entry.is_dir()
+def _entries(folder: Path) -> tuple[Path, ...]:
+    try:
+        return tuple(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise BundleNotFoundError(f"the folder cannot be read: {reason}", where=str(folder)) from error
+
+
+def _is_numbered(entry: Path) -> bool:
+    return bool(re.fullmatch(r"[1-9][0-9]{0,17}", entry.name))
+
+
+def _has_manifest(folder: Path) -> bool:
+    try:
+        return (folder / MANIFEST_FILE).exists()
+    except OSError:
+        return True  # opening it will say why it cannot be read, which passing over it would not
+
+
+def _next_free(folder: Path) -> int:
+    return max((int(entry.name) for entry in _entries(folder) if _is_numbered(entry)), default=0) + 1
 
 
 def _named_alike(bundle: Bundle, policy: str, version: int) -> Bundle:
@@ -154,12 +182,15 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _rename_to_free(staging: Path, target: Path) -> bool:
-    if target.exists():
+def _claim(staging: Path, target: Path) -> bool:
+    try:
+        target.mkdir()  # of all who try, one succeeds
+    except FileExistsError:
         return False
     try:
         staging.rename(target)
     except OSError as error:
+        _remove_if_empty(target)
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
             return False
         raise

@@ -6,7 +6,9 @@ and it keeps results independent of the number of cores.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Any
 
@@ -32,7 +34,7 @@ class PolicySession:
         where: Name for error messages.
 
     Raises:
-        BundleCorruptError: The graph cannot be loaded or was made for another contract.
+        BundleCorruptError: The graph cannot be loaded, was made for another contract or does not keep it.
     """
 
     def __init__(self, model: bytes, contract: Contract, digest: str, where: str) -> None:
@@ -41,13 +43,14 @@ class PolicySession:
             self._session = ort.InferenceSession(model, _options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions share no base class but this one
             raise BundleCorruptError(
-                f"ONNX Runtime {ort.__version__} cannot load the graph: {error}", where=where
+                f"ONNX Runtime {ort.__version__} cannot load the graph: {reason(error)}", where=where
             ) from error
         if self._session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY) != digest:
             raise BundleCorruptError("the graph was made for another contract", where=where)
         self._mask_width = contract.mask_width
         self._noise_width = contract.noise.width if contract.noise else 0
         self._inputs = frozenset(node.name for node in self._session.get_inputs())
+        _check_names(self._inputs, {node.name for node in self._session.get_outputs()}, contract, where)
         self._run_options = ort.RunOptions()
         self._run_options.only_execute_path_to_fetches = True
 
@@ -90,6 +93,29 @@ class PolicySession:
         if self._noise_width:
             feeds["noise"] = _neutral_noise(rows, self._noise_width) if noise is None else noise
         return feeds
+
+
+def reason(error: Exception) -> str:
+    """What ONNX Runtime says, on one line and without the paths of whoever built it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"(?<!\S)/\S+", "…", text)
+
+
+def _check_names(inputs: AbstractSet[str], outputs: AbstractSet[str], contract: Contract, where: str) -> None:
+    expected = {spec.input_name for spec in contract.observations}
+    expected |= {f"state/{spec.name}" for spec in contract.state}
+    expected |= {"action_mask"} if contract.mask_width else set()
+    expected |= {"noise"} if contract.noise else set()
+    if inputs != expected:
+        raise BundleCorruptError(
+            f"the graph takes {_listed(inputs)}", where=where, expected=f"{_listed(expected)} by its contract"
+        )
+    if missing := set(contract.outputs) - outputs:
+        raise BundleCorruptError(f"the graph does not give {_listed(missing)} of its contract", where=where)
+
+
+def _listed(names: AbstractSet[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
 
 
 @lru_cache(maxsize=256)

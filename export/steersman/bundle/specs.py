@@ -219,6 +219,14 @@ class Contract(Spec):
     outputs: tuple[str, ...]
     inside: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _outputs_suffice(self) -> Contract:
+        needed = {"action"} if self.distribution == "deterministic" else {"action", "distribution"}
+        if missing := sorted(needed - set(self.outputs)):
+            msg = f"outputs lack {', '.join(missing)}"
+            raise ValueError(msg)
+        return self
+
     @property
     def modes(self) -> tuple[Mode, ...]:
         """Modes that the policy can answer."""

@@ -1,6 +1,7 @@
 """The written list of names that a pickle inside an SB3 file may use.
 
-`PLAIN` are built for real: containers and numpy data, by functions of our own that can do nothing else.
+`PLAIN` are built for real: containers and numpy data, by callables of our own that can do nothing else
+and that no pickle can alter.
 `DESCRIBED` are never imported or called: `unpickle.py` notes what the pickle says about them. Anything else
 is refused.
 """
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from steersman.export.plain import NUMBERS, PlainArray, PlainDType, array_from_buffer, latin1, scalar
+from steersman.export.plain import NUMBERS, FromBuffer, Latin1, PlainArray, PlainDType, Scalar
 
 _CONTAINERS = (
     bool,
@@ -34,11 +35,11 @@ _CONTAINERS = (
 PLAIN: Final[dict[str, Any]] = {
     **{f"builtins.{kind.__name__}": kind for kind in _CONTAINERS},
     **{f"numpy.{name}": np.dtype(name).type for name in NUMBERS},
-    "_codecs.encode": latin1,
+    "_codecs.encode": Latin1(),
     "collections.OrderedDict": OrderedDict,
     "numpy.core.multiarray._reconstruct": PlainArray,
-    "numpy.core.multiarray.scalar": scalar,
-    "numpy.core.numeric._frombuffer": array_from_buffer,
+    "numpy.core.multiarray.scalar": Scalar(),
+    "numpy.core.numeric._frombuffer": FromBuffer(),
     "numpy.dtype": PlainDType,
 }
 

@@ -9,7 +9,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ _LIBRARIES = {
     "Gymnasium": "gymnasium",
     "OpenAI Gym": "gym",
 }
+MOST_BYTES = 2 * 1024**3
+"""What is read of a file may not unpack to more than this; the policies in mind are far smaller."""
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
 
 
@@ -76,14 +78,17 @@ class Archive:
         """The policy's weights, by torch's weights-only loader.
 
         Raises:
-            DamagedFileError: They cannot be read as plain tensors.
+            DamagedFileError: They cannot be read as plain tensors, or are too large.
         """
+        where = f"{self.path}: {WEIGHTS}"
         try:
+            _check_sizes(_inside(self.weights), where)
             weights = torch.load(io.BytesIO(self.weights), map_location="cpu", weights_only=True)
+        except DamagedFileError:
+            raise
         except Exception as error:  # torch raises many kinds for a malformed file
             raise DamagedFileError(
-                f"the weights cannot be read as plain tensors: {_first_line(error)}",
-                where=f"{self.path}: {WEIGHTS}",
+                f"the weights cannot be read as plain tensors: {_first_line(error)}", where=where
             ) from error
         return dict(weights)
 
@@ -93,7 +98,7 @@ def read_archive(path: Path) -> Archive:
 
     Raises:
         ExportUsageError: It is no zip, or a zip of something else.
-        DamagedFileError: It is truncated or malformed.
+        DamagedFileError: It is truncated, malformed or too large.
     """
     data = _read_bytes(path)
     members = _members(data, path)
@@ -122,13 +127,35 @@ def _members(data: bytes, path: Path) -> dict[str, bytes]:
                 # The directory found is that of a zip inside: torch's files are zips, stored as they are.
                 raise zipfile.BadZipFile("its end is missing")
             wanted = {DATA, WEIGHTS, VERSION, SYSTEM}
-            return {name: archive.read(name) if name in wanted else b"" for name in archive.namelist()}
+            found = {member.filename: member for member in archive.infolist()}
+            _check_sizes([member for name, member in found.items() if name in wanted], str(path))
+            return {name: _read(archive, info) if name in wanted else b"" for name, info in found.items()}
     except _BROKEN as error:
         raise DamagedFileError(
             f"the zip is truncated or damaged: {_first_line(error)}",
             where=str(path),
             hint="Copy the file again.",
         ) from error
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """A member, of which no more is unpacked than its size says."""
+    with archive.open(member) as file:
+        return file.read(member.file_size)
+
+
+def _inside(data: bytes) -> list[zipfile.ZipInfo]:
+    if not data.startswith(b"PK"):
+        return []  # torch's older format, which does not compress
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return archive.infolist()
+
+
+def _check_sizes(members: Sequence[zipfile.ZipInfo], where: str) -> None:
+    if (size := sum(member.file_size for member in members)) > MOST_BYTES:
+        raise DamagedFileError(
+            f"it would unpack to {size:,} bytes", where=where, expected=f"at most {MOST_BYTES:,}"
+        )
 
 
 def _something_else(path: Path, members: Mapping[str, bytes]) -> ExportUsageError:

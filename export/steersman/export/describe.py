@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
+from steersman.bundle.digest import sha256
 from steersman.bundle.manifest import Environment, Provenance, Variant
-from steersman.export.errors import ExportError
+from steersman.export.errors import ExportError, ExportUsageError
 from steersman.export.libraries import exporting_versions
 from steersman.export.load import SavedPolicy
 from steersman.export.source import Source
@@ -23,12 +25,26 @@ def provenance(saved: SavedPolicy, source: Source) -> Provenance:
         algorithm=saved.algorithm,
         libraries=libraries,
         zip_sha256=saved.zip_sha256,
-        environment=Environment(id=source.env_id, kwargs=dict(source.env_kwargs or {}))
-        if source.env_id
-        else None,
+        vecnormalize_sha256=_file_digest(source.vecnormalize) if source.vecnormalize else None,
+        environment=_environment(source),
         run=source.run,
         mean_return=source.mean_return,
         train_steps=source.train_steps or saved.train_steps,
+    )
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return sha256(path.read_bytes())
+    except OSError as error:
+        raise ExportUsageError(f"it cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def _environment(source: Source) -> Environment | None:
+    if source.env_id is None:
+        return None
+    return Environment(
+        id=source.env_id, kwargs=dict(source.env_kwargs or {}), import_module=source.env_import
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import torch
 
+from steersman.bundle.session import CONTRACT_KEY
 from steersman.bundle.specs import Contract
 from steersman.export.errors import ExportError
 from steersman.export.libraries import installed_version
@@ -19,7 +20,6 @@ from steersman.export.quiet import quietly
 
 OPSET = 20
 """ONNX Runtime 1.17 and later run it."""
-CONTRACT_KEY = "steersman.contract_digest"
 POLICY_KEY = "steersman.policy"
 OPSET_KEY = "steersman.opset"
 

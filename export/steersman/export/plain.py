@@ -2,6 +2,10 @@
 
 numpy's own helpers take any dtype and any state, object arrays included. These take the few forms in which
 numpy 1 and 2 pickle arrays and scalars of numbers.
+
+A pickle may also set attributes of whatever it can name. What it can call is therefore no function, whose
+defaults it could replace, but an instance without attributes, or a class whose `__setstate__` stands before
+that.
 """
 
 from __future__ import annotations
@@ -47,21 +51,54 @@ class PlainArray:
 def array_from_buffer(
     buffer: bytes, dtype: PlainDType, shape: tuple[int, ...], order: Any = "C"
 ) -> NDArray[Any]:
-    """Stands for `numpy.core.numeric._frombuffer`."""
+    """The array that these bytes are."""
     flat = np.frombuffer(buffer, dtype.dtype) if len(buffer) else np.empty(0, dtype.dtype)
     return flat.reshape(shape, order=order).astype(dtype.dtype.newbyteorder("="))
 
 
-def scalar(dtype: PlainDType, data: bytes) -> Any:
+class StandIn:
+    """A function that a pickle can call and not alter."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        """Refuses: pickle would set attributes itself if this were not here."""
+        raise ValueError("a function has no state")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name!r} cannot be set")
+
+
+class FromBuffer(StandIn):
+    """Stands for `numpy.core.numeric._frombuffer`."""
+
+    __slots__ = ()
+
+    def __call__(self, buffer: bytes, dtype: PlainDType, shape: tuple[int, ...], order: Any = "C") -> Any:
+        """The array."""
+        return array_from_buffer(buffer, dtype, shape, order)
+
+
+class Scalar(StandIn):
     """Stands for `numpy.core.multiarray.scalar`."""
-    return array_from_buffer(data, dtype, ())[()]
+
+    __slots__ = ()
+
+    def __call__(self, dtype: PlainDType, data: bytes) -> Any:
+        """The number."""
+        return array_from_buffer(data, dtype, ())[()]
 
 
-def latin1(text: str, encoding: str) -> bytes:
+class Latin1(StandIn):
     """Stands for `_codecs.encode`, by which old pickle protocols write bytes."""
-    if encoding != "latin1":
-        raise ValueError(f"text encoded as {encoding!r}")
-    return text.encode("latin1")
+
+    __slots__ = ()
+
+    def __call__(self, text: str, encoding: str) -> bytes:
+        """The bytes."""
+        if encoding != "latin1":
+            raise ValueError(f"text encoded as {encoding!r}")
+        return text.encode("latin1")
 
 
 def as_array(value: object) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from steersman.export.allowed import DESCRIBED, PLAIN, canonical
 from steersman.export.errors import DamagedFileError, UnsafePickleError
+from steersman.export.plain import StandIn
 
 
 class Record:
@@ -79,7 +80,7 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         full = canonical(f"{module}.{name}")
         if full == "copyreg._reconstructor":
-            return _reconstruct
+            return _RECONSTRUCTOR
         if full in PLAIN:
             return PLAIN[full]
         if full in DESCRIBED:
@@ -94,8 +95,15 @@ class _Reader(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it refers to something outside the file ({type(pid).__name__})")
 
 
-def _reconstruct(cls: type[Record], *_: object) -> Record:
+class _Reconstructor(StandIn):
     """Stands for `copyreg._reconstructor`, by which old protocols make an object without arguments."""
-    if not issubclass(cls, Record):
-        raise pickle.UnpicklingError(f"it rebuilds a {cls.__name__}")
-    return cls()
+
+    __slots__ = ()
+
+    def __call__(self, cls: type[Record], *_: object) -> Record:
+        if not issubclass(cls, Record):
+            raise pickle.UnpicklingError(f"it rebuilds a {cls.__name__}")
+        return cls()
+
+
+_RECONSTRUCTOR = _Reconstructor()

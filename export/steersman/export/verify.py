@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steersman.bundle.bundle import Bundle
-from steersman.bundle.certificate import Certificate, CertificateResult, run_certificate
-from steersman.bundle.manifest import CERTIFICATE_FILE
-from steersman.bundle.session import PolicySession
+from steersman.bundle.certificate import CertificateResult
+from steersman.bundle.certify import VariantCheck, certify_variants
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +24,15 @@ class Verification:
 
 
 def verify_bundle(path: Path) -> Verification:
-    """Reads every file and runs every certificate.
+    """Reads every file and runs the certificate with every variant; one that cannot be run has failed.
 
     Raises:
         BundleError: There is no bundle, or a file is missing, changed or malformed.
     """
     bundle = Bundle.open(path)
     bundle.verify()
-    manifest = bundle.manifest
-    certificate = Certificate.unpack(bundle.read(CERTIFICATE_FILE), str(path / CERTIFICATE_FILE))
-    results: dict[str, CertificateResult] = {}
-    for name, variant in manifest.variants.items():
-        session = PolicySession(
-            bundle.read(variant.file), manifest.contract, manifest.contract_digest, str(path / variant.file)
-        )
-        results[name] = run_certificate(session, certificate, variant.tolerance)
-    return Verification(bundle, results)
+    return Verification(bundle, {name: _result(check) for name, check in certify_variants(bundle).items()})
+
+
+def _result(check: VariantCheck) -> CertificateResult:
+    return check.result or CertificateResult(rows=0, failures=(check.failure,), max_error=0.0, flips=0)

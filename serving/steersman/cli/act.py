@@ -17,13 +17,22 @@ from steersman.cli.calling import (
     Target,
     Timeout,
     calling,
+    number_text,
     print_facts,
     print_json,
     print_table,
 )
 
 if TYPE_CHECKING:
-    from steersman.client import Action, ActionSpec, Decision, Decisions, PolicyDescription, RowError
+    from steersman.client import (
+        Action,
+        ActionSpec,
+        Decision,
+        Decisions,
+        Intervention,
+        PolicyDescription,
+        RowError,
+    )
 
 EVIDENCE = ("value", "entropy", "distribution")
 
@@ -139,19 +148,25 @@ def _facts(decision: Decision, spec: ActionSpec) -> Iterator[tuple[str, object]]
     yield "decision id", decision.decision_id.hex()
     for name in ("log_prob", "propensity", "value", "entropy"):
         if getattr(decision, name) is not None:
-            yield name.replace("_", " "), f"{getattr(decision, name):.6g}"
+            yield name.replace("_", " "), number_text(getattr(decision, name))
     if decision.distribution is not None:
         yield "distribution", _numbers(decision.distribution)
     for item in decision.interventions:
-        before = "" if item.before is None else f" {item.before.tolist()} ->"
-        after = "" if item.after is None else f" {item.after.tolist()}"
-        name = f" {item.name}" if item.name else ""
-        yield "changed by", f"{item.layer}{name} ({item.reason}){before}{after}"
+        yield "changed by", _intervention_text(item, spec)
+
+
+def _intervention_text(item: Intervention, spec: ActionSpec) -> str:
+    """Such as "fallback lean (action_masked): 11 (stay) -> 12 (right)"."""
+    actions = [_action_text(action, spec) for action in (item.before, item.after) if action is not None]
+    who = f"{item.layer} {item.name}".rstrip()
+    return f"{who} ({item.reason})" + (f": {' -> '.join(actions)}" if actions else "")
 
 
 def _action_text(action: Action, spec: ActionSpec) -> str:
     if not isinstance(action, int):
-        return _numbers(action)
+        if action.ndim or action.dtype.kind not in "iu":
+            return _numbers(action)
+        action = int(action)
     choice = action - spec.start
     return f"{action} ({spec.names[choice]})" if 0 <= choice < len(spec.names) else str(action)
 
@@ -161,7 +176,7 @@ def _numbers(array: Any) -> str:
 
 
 def _floats(value: Any) -> str:
-    return f"[{', '.join(map(_floats, value))}]" if isinstance(value, list) else f"{value:.6g}"
+    return f"[{', '.join(map(_floats, value))}]" if isinstance(value, list) else number_text(value)
 
 
 def _print_batch(decisions: Decisions, description: PolicyDescription, *, as_json: bool) -> None:

@@ -49,6 +49,16 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(plain(value), ensure_ascii=False))
 
 
+def number_text(number: float) -> str:
+    """Six significant digits; what rounds to zero has no sign.
+
+    Example:
+        >>> number_text(-0.0), number_text(1 / 3)
+        ('0', '0.333333')
+    """
+    return f"{number:z.6g}"
+
+
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     """One line per fact, names and values aligned."""
     print_table([(name, value) for name, value in facts])

@@ -75,6 +75,8 @@ def _facts(description: PolicyDescription) -> Iterator[tuple[str, str]]:
             "action mask",
             f"{description.mask_width} entries ({' + '.join(map(str, description.mask_segments))})",
         )
+    if description.distribution != "unknown":
+        yield "distribution", description.distribution.value
     yield "modes", ", ".join(description.modes)
     yield "recurrent", "yes" if description.recurrent else "no"
 

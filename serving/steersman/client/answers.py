@@ -84,7 +84,7 @@ def read_decisions(answer: pb.ActResponse, description: PolicyDescription, rows:
         lanes=tuple(answer.lanes),
         decision_ids=tuple(ids[i : i + _ID_BYTES] for i in range(0, len(ids), _ID_BYTES)),
         log_probs=_floats(answer.log_probs, rows),
-        propensities=_floats(answer.propensities, rows),
+        propensities=_doubles(answer.propensities, rows),
         values=_floats(answer.values, rows) if answer.values else None,
         entropies=_floats(answer.entropies, rows) if answer.entropies else None,
         distribution=_read_distribution(answer, slice(None)),
@@ -105,6 +105,10 @@ def _check_columns(answer: pb.ActResponse, rows: int) -> None:
 
 def _floats(column: Sequence[float], rows: int) -> NDArray[np.float32]:
     return np.fromiter(column, np.float32, rows) if column else np.full(rows, np.nan, np.float32)
+
+
+def _doubles(column: Sequence[float], rows: int) -> NDArray[np.float64]:
+    return np.fromiter(column, np.float64, rows) if column else np.full(rows, np.nan)
 
 
 def _read_distribution(answer: pb.ActResponse, rows: int | slice) -> NDArray[Any] | None:
@@ -137,7 +141,6 @@ def _read_intervention(item: pb.Intervention, spec: ActionSpec) -> Intervention:
 def failed_batch(error: ClientError, spec: ActionSpec) -> Decisions:
     """A batch of one whose only row failed, which the server says as the status of the call."""
     row = RowError(0, error.reason, error.message, error.code, error.retryable)
-    nothing = np.full(1, np.nan, np.float32)
     return Decisions(
         actions=np.zeros((1, *spec.shape), spec.dtype.newbyteorder("=")),
         sources=(Source.NONE,),
@@ -145,8 +148,8 @@ def failed_batch(error: ClientError, spec: ActionSpec) -> Decisions:
         versions=np.zeros(1, np.int64),
         lanes=("",),
         decision_ids=(bytes(_ID_BYTES),),
-        log_probs=nothing,
-        propensities=nothing.copy(),
+        log_probs=_floats((), 1),
+        propensities=_doubles((), 1),
         episode_tokens=(b"",),
         errors=(row,),
     )

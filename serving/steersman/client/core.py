@@ -24,7 +24,6 @@ import grpc
 from google.protobuf.message import Message
 from grpc import StatusCode
 
-from steersman.client.decision import ROW_REASONS
 from steersman.client.errors import (
     ClientError,
     DeadlineExceededError,
@@ -39,6 +38,14 @@ Rpc = Literal["Act", "GetPolicy", "ListPolicies", "ReportOutcome"]
 
 REASON_METADATA_KEY = "steersman-reason"
 """Trailing metadata in which the server says the machine-readable reason of a failed call."""
+
+ROW_METADATA_KEY = "steersman-row"
+"""Trailing metadata, "1" when it is the call's only row that failed, not the call."""
+
+RETRYABLE_METADATA_KEY = "steersman-retryable"
+"""Trailing metadata, "1" when the same call may succeed if it is made again."""
+
+_MARK = "1"
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
@@ -70,11 +77,21 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Reply: the call ended with this status."""
+    """Reply: the call ended with this status.
+
+    Attributes:
+        code: gRPC's status.
+        details: Its message, for people.
+        reason: Machine-readable reason; empty where the server gave none.
+        row: Whether it is the call's only row that failed, as the server marks it.
+        retryable: Whether the server marked that the same call may succeed if it is made again.
+    """
 
     code: StatusCode
     details: str = ""
     reason: str = ""
+    row: bool = False
+    retryable: bool = False
 
 
 Effect = Send | Wait
@@ -87,7 +104,13 @@ def read_failure(error: grpc.RpcError) -> Failure:
     """What a failed call of grpcio says, blocking or asyncio."""
     call: Any = error
     metadata = dict(call.trailing_metadata() or ())
-    return Failure(call.code(), call.details() or "", str(metadata.get(REASON_METADATA_KEY, "")))
+    return Failure(
+        call.code(),
+        call.details() or "",
+        str(metadata.get(REASON_METADATA_KEY, "")),
+        row=metadata.get(ROW_METADATA_KEY) == _MARK,
+        retryable=metadata.get(RETRYABLE_METADATA_KEY) == _MARK,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +219,12 @@ class Caller:
 
     def error(self, failure: Failure, rpc: Rpc, deadline: Deadline, *, attempts: int = 1) -> ClientError:
         """The error that a caller sees for a failed call."""
-        if failure.reason in ROW_REASONS:
-            return RowFailedError(failure.details, code=failure.code, reason=failure.reason)
-        kind = _ERRORS.get(failure.code, ClientError)
         message = failure.details or failure.code.value[1]
+        if failure.row:
+            return RowFailedError(
+                message, code=failure.code, reason=failure.reason, retryable=failure.retryable
+            )
+        kind = _ERRORS.get(failure.code, ClientError)
         if failure.code == StatusCode.DEADLINE_EXCEEDED:
             message = (
                 f"{self.target} did not answer {rpc} within {deadline.limit:g} s; is it overloaded, or gone?"
@@ -209,7 +234,7 @@ class Caller:
             message = f"no server answers at {self.target}: {_core_of(message)}{again}; is it running there?"
         elif failure.code == StatusCode.UNIMPLEMENTED and not failure.reason:
             message = f"{self.target} does not offer {rpc}: {message}"
-        return kind(message, code=failure.code, reason=failure.reason)
+        return kind(message, code=failure.code, reason=failure.reason, retryable=failure.retryable or None)
 
 
 _ERRORS: dict[StatusCode, type[ClientError]] = {

@@ -20,20 +20,6 @@ Array = NDArray[Any]
 Action = int | Array
 """What `env.step` takes: a plain int for Discrete spaces, an array for all others."""
 
-ROW_REASONS = frozenset(
-    {
-        "observation_non_finite",
-        "observation_out_of_bounds",
-        "observation_out_of_training_range",
-        "model_error",
-        "model_non_finite",
-        "action_masked",
-        "mask_all_false",
-        "no_feasible_action",
-    }
-)
-"""Reasons that concern one row; as the status of a call they mean that its only row failed."""
-
 
 class Source(StrEnum):
     """Who made the action."""
@@ -62,10 +48,10 @@ class Intervention:
 
     Attributes:
         row: The row, counted from 0.
-        layer: guard, model, mask, constraint, fallback, breaker or override.
-        name: Rule, constraint or feature that was concerned, as the deployment calls it.
+        layer: Layer that changed it: fallback, constraint, breaker or override.
+        name: Fallback member, constraint or override, as the deployment calls it.
         reason: Why, lower_snake_case.
-        before: Action before; None where there was none.
+        before: Action that the model wanted; None where it gave none that is usable.
         after: Action after.
         margin: How far the constraint was from its limit, in its own unit; negative when violated.
     """
@@ -153,7 +139,7 @@ class Decisions:
         lanes: One per row.
         decision_ids: 16 bytes each.
         log_probs: [N] float32, NaN where there is none.
-        propensities: [N] float32, NaN where there is none.
+        propensities: [N] float64, NaN where there is none.
         values: [N] float32, NaN where there is none; None if not asked for.
         entropies: [N] float32 in nats, likewise.
         distribution: [N, P], likewise.
@@ -169,7 +155,7 @@ class Decisions:
     lanes: tuple[str, ...]
     decision_ids: tuple[bytes, ...]
     log_probs: NDArray[np.float32]
-    propensities: NDArray[np.float32]
+    propensities: NDArray[np.float64]
     values: NDArray[np.float32] | None = None
     entropies: NDArray[np.float32] | None = None
     distribution: Array | None = None
@@ -226,10 +212,10 @@ def action_of_row(actions: Array, row: int) -> Action:
     return action
 
 
-def _entry(column: NDArray[np.float32] | None, row: int) -> float | None:
+def _entry(column: NDArray[np.floating[Any]] | None, row: int) -> float | None:
     return None if column is None else not_nan(column[row].item())
 
 
 def not_nan(number: float) -> float | None:
-    """The number; None for NaN, which on the wire means that there is none."""
-    return number if number == number else None  # noqa: PLR0124, the quickest test for NaN
+    """The number, a zero without its sign; None for NaN, which on the wire means that there is none."""
+    return number + 0.0 if number == number else None  # noqa: PLR0124, the quickest test for NaN

@@ -35,6 +35,21 @@ class ActionKind(StrEnum):
     """A kind that a newer server knows and this client does not."""
 
 
+class DistributionKind(StrEnum):
+    """What the evidence "distribution" holds, per row."""
+
+    CATEGORICAL = "categorical"
+    """Masked log-probabilities, one per mask column."""
+    GAUSSIAN = "gaussian"
+    """Mean, then log standard deviation, of each action element."""
+    Q_VALUES = "q_values"
+    """Q-values, one per mask column."""
+    DETERMINISTIC = "deterministic"
+    """Nothing."""
+    UNKNOWN = "unknown"
+    """The server does not say, or it is a kind that a newer server knows and this client does not."""
+
+
 class VersionState(StrEnum):
     """What a version is doing."""
 
@@ -53,6 +68,11 @@ class VersionState(StrEnum):
 
 
 _KINDS = {pb.ActionKind.Value(f"ACTION_KIND_{kind.name}"): kind for kind in ActionKind if kind != "unknown"}
+_DISTRIBUTIONS = {
+    pb.DistributionKind.Value(f"DISTRIBUTION_KIND_{kind.name}"): kind
+    for kind in DistributionKind
+    if kind != "unknown"
+}
 _STATES = {
     pb.VersionState.Value(f"VERSION_STATE_{state.name}"): state
     for state in VersionState
@@ -158,6 +178,9 @@ class PolicyDescription:
         algorithm: SB3's name of the algorithm; empty if unknown.
         environment: Id of the environment that it was trained in; empty if unknown.
         versions: Newest first.
+        distribution: What the evidence "distribution" holds.
+        contract_digest: SHA-256 of the specs, lower-case hex: whoever keeps a description can tell by it
+            whether it still holds. Empty if unknown.
     """
 
     policy: str
@@ -169,6 +192,8 @@ class PolicyDescription:
     algorithm: str = ""
     environment: str = ""
     versions: tuple[PolicyVersion, ...] = ()
+    distribution: DistributionKind = DistributionKind.UNKNOWN
+    contract_digest: str = ""
 
     @property
     def is_dict(self) -> bool:
@@ -197,6 +222,8 @@ def read_description(message: pb.PolicyDescription) -> PolicyDescription:
         algorithm=message.algorithm,
         environment=message.environment,
         versions=_read_versions(message.versions),
+        distribution=_DISTRIBUTIONS.get(message.distribution, DistributionKind.UNKNOWN),
+        contract_digest=message.contract_digest,
     )
 
 

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steersman.bundle.bundle import Bundle
-from steersman.bundle.certificate import Certificate, run_certificate
+from steersman.bundle.certify import certify_variants
 from steersman.bundle.errors import BundleCorruptError, SteersmanError
 from steersman.bundle.features import has_named_features
-from steersman.bundle.manifest import CERTIFICATE_FILE, REFERENCE_FILE
-from steersman.bundle.reference import Reference, unpack_references
 from steersman.bundle.repository import Repository
 from steersman.bundle.session import PolicySession
 from steersman.monitoring.blocks import BlockView, PlacedBlock
@@ -27,6 +25,7 @@ from steersman.safety.guard import Guard, benign_row
 from steersman.serving.batch import CallChecker
 from steersman.serving.errors import ServingError
 from steersman.serving.precision import fastest
+from steersman.serving.references import read_references
 from steersman.serving.rollout.deployment import Precision
 from steersman.serving.rollout.snapshot import LaneRoute, PolicyRoute, RoutingSnapshot
 from steersman.serving.routing import PolicyRuntime, RoutingTable
@@ -127,7 +126,7 @@ def load_version(repository: Repository, route: PolicyRoute, lane: LaneRoute, ca
         variant=chosen,
         session=sessions[chosen],
         checker=CallChecker(bundle.manifest.contract),
-        references=_references(bundle),
+        references=read_references(bundle),
         benign=benign,
         dropped=dropped,
     )
@@ -137,20 +136,11 @@ def certified_sessions(bundle: Bundle) -> tuple[dict[str, PolicySession], dict[s
     """The variants that pass the certificate on this host, and why the others do not.
 
     Raises:
-        BundleCorruptError: fp32 fails.
+        BundleCorruptError: fp32 fails, or the certificate itself cannot be trusted.
     """
-    certificate = Certificate.unpack(bundle.read(CERTIFICATE_FILE), CERTIFICATE_FILE)
-    sessions: dict[str, PolicySession] = {}
-    dropped: dict[str, str] = {}
-    for name, variant in bundle.manifest.variants.items():
-        session = PolicySession(
-            bundle.read(variant.file), bundle.manifest.contract, bundle.manifest.contract_digest, variant.file
-        )
-        result = run_certificate(session, certificate, variant.tolerance)
-        if result.passed:
-            sessions[name] = session
-        else:
-            dropped[name] = "; ".join(result.failures)
+    checks = certify_variants(bundle)
+    sessions = {name: check.session for name, check in checks.items() if check.session is not None}
+    dropped = {name: check.failure for name, check in checks.items() if not check.passed}
     if "fp32" not in sessions:
         raise BundleCorruptError(
             f"the certificate fails on this host: {dropped.get('fp32', 'there is no fp32 variant')}",
@@ -169,9 +159,3 @@ def _choose(sessions: Mapping[str, PolicySession], precision: Precision, bundle:
             f"precision {precision} is asked for, but the bundle has no {precision} that passes here"
         )
     return precision
-
-
-def _references(bundle: Bundle) -> dict[str, Reference]:
-    if REFERENCE_FILE not in bundle.manifest.files:
-        return {}
-    return unpack_references(bundle.read(REFERENCE_FILE), REFERENCE_FILE)

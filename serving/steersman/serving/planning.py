@@ -14,8 +14,7 @@ from pathlib import Path
 
 from steersman.bundle.bundle import Bundle
 from steersman.bundle.errors import BundleNotFoundError, SteersmanError, UsageError
-from steersman.bundle.manifest import REFERENCE_FILE
-from steersman.bundle.reference import Reference, unpack_references
+from steersman.bundle.reference import Reference
 from steersman.bundle.repository import Repository
 from steersman.bundle.specs import Contract
 from steersman.monitoring.blocks import Allocator, PlacedBlock
@@ -23,6 +22,7 @@ from steersman.safety.fallback import FallbackChain
 from steersman.safety.guard import Guard
 from steersman.serving.counting import block_spec
 from steersman.serving.errors import ServingError
+from steersman.serving.references import read_references
 from steersman.serving.rollout.deployment import STABLE, Deployment, read_deployment
 from steersman.serving.rollout.snapshot import LaneRoute, PolicyRoute, RoutingSnapshot, VersionInfo
 
@@ -106,7 +106,7 @@ class Planner:
         choice = deployment.lanes.stable.version
         bundle = self._repository.open(deployment.policy, None if choice == "latest" else choice)
         bundle.verify()
-        references = _references(bundle)
+        references = read_references(bundle)
         _check_safety(deployment, bundle, references)
         manifest = bundle.manifest
         spec = block_spec(manifest, STABLE, references)
@@ -189,9 +189,3 @@ def _check_safety(deployment: Deployment, bundle: Bundle, references: Mapping[st
     settings, contract = deployment.safety, bundle.manifest.contract
     Guard.compile(settings.guard, contract, references.get("greedy"))
     FallbackChain.compile(settings.fallback, contract)
-
-
-def _references(bundle: Bundle) -> dict[str, Reference]:
-    if REFERENCE_FILE not in bundle.manifest.files:
-        return {}
-    return unpack_references(bundle.read(REFERENCE_FILE), REFERENCE_FILE)

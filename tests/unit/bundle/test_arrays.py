@@ -18,7 +18,7 @@ from steersman.bundle.arrays import pack, unpack
 from steersman.bundle.errors import BundleCorruptError
 from steersman.bundle.reference import Reference, pack_references, smoothed_shares, unpack_references
 from steersman.monitoring.reference import build_reference
-from support.toy_bundle import discrete_contract
+from support.toy_bundle import box_contract, discrete_contract
 
 anything = arrays.arrays(
     st.sampled_from(["?", "i1", "u2", "i8", "f2", "f4", "f8"]), arrays.array_shapes(min_dims=0, min_side=0)
@@ -107,6 +107,63 @@ def test_a_reference_that_lacks_an_array_is_refused() -> None:
     del whole["greedy/action_edges"]
     with pytest.raises(BundleCorruptError, match="here: array 'greedy/action_edges' is missing"):
         unpack_references(pack(whole), "here")
+
+
+def changed(name: str, array: NDArray[Any] | float) -> bytes:
+    whole = unpack(pack_references({"greedy": reference()}), "here")
+    return pack({**whole, f"greedy/{name}": np.asarray(array)})
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("feature_edges", np.zeros((4, 10))),
+        ("feature_edges", np.zeros((3, 11))),
+        ("feature_edges", np.arange(44.0)[::-1].reshape(4, 11)),
+        ("feature_edges", np.full((4, 11), np.nan)),
+        ("feature_counts", np.ones((4, 13))),
+        ("feature_counts", np.full((4, 13), -1)),
+        ("feature_counts", np.int64(1)),
+        ("feature_design_effect", np.ones(5)),
+        ("feature_degrees_of_freedom", np.ones(4, np.float32)),
+        ("feature_thresholds", np.ones((6, 2, 1))),
+        ("action_edges", np.zeros((1, 11))),
+        ("action_counts", np.ones((2, 3), np.int64)),
+        ("action_counts", np.ones((0, 3), np.int64)),
+        ("action_thresholds", np.ones((6, 2, 3))),
+        ("windows", np.array([], np.int64)),
+        ("windows", np.arange(5)),
+        ("alarm_rates", np.ones((2, 1))),
+        ("episodes", np.array([6])),
+        ("episodes", 0),
+    ],
+)
+def test_references_whose_arrays_do_not_fit_are_refused(name: str, array: NDArray[Any] | float) -> None:
+    with pytest.raises(BundleCorruptError, match="here: "):
+        unpack_references(changed(name, array), "here")
+
+
+@pytest.mark.parametrize("mode", ["grady", "", "greedy "])
+def test_references_of_unknown_modes_are_refused(mode: str) -> None:
+    with pytest.raises(BundleCorruptError, match="expected greedy or sampled"):
+        unpack_references(pack_references({mode: reference()}), "here")
+
+
+def test_a_file_of_no_reference_is_refused() -> None:
+    with pytest.raises(BundleCorruptError, match="expected greedy or sampled"):
+        unpack_references(pack({}), "here")
+
+
+def test_references_of_continuous_actions_round_trip() -> None:
+    rng = np.random.default_rng(0)
+    episodes = [rng.normal(size=(10, 4)) for _ in range(6)]
+    actions = [rng.normal(size=(10, 2)) for _ in episodes]
+    for made in (
+        build_reference(episodes, actions, box_contract(), replicates=20),
+        build_reference([x[:, :0] for x in episodes], actions, box_contract(), replicates=20),
+    ):
+        found = unpack_references(pack_references({"greedy": made}), "here")["greedy"]
+        assert found.action_edges.shape == (2, 11)
 
 
 @given(arrays.arrays("i8", (3, 5), elements=st.integers(0, 10**6)))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,31 @@ def test_folders_without_a_manifest_are_no_bundles(tmp_path: Path, toy: Bundle) 
         with pytest.raises(BundleNotFoundError, match="no bundle here") as caught:
             Bundle.open(path)
         assert caught.value.exit_code == 2
+
+
+def test_a_folder_in_the_place_of_a_file_is_corrupt(fresh: Bundle) -> None:
+    for name in ("policy.onnx", MANIFEST_FILE):
+        (fresh.path / name).unlink()
+        (fresh.path / name).mkdir()
+    for read in (fresh.verify, lambda: Bundle.open(fresh.path)):
+        with pytest.raises(BundleCorruptError, match="cannot be read: Is a directory") as caught:
+            read()
+        assert str(fresh.path) not in caught.value.what
+        assert str(fresh.path) in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP])
+def test_whatever_the_system_says_is_told_without_the_path(
+    fresh: Bundle, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    for read in (fresh.verify, lambda: Bundle.open(fresh.path)):
+        with pytest.raises(BundleCorruptError, match=re.escape(os.strerror(number))) as caught:
+            read()
+        assert str(fresh.path) not in caught.value.what
 
 
 Data = dict[str, Any]

@@ -142,5 +142,69 @@ def test_rows_of_different_number_are_refused() -> None:
 def test_a_certificate_without_ties_marked_is_refused() -> None:
     arrays = unpack(certificate().pack(), "here")
     del arrays["tie"]
-    with pytest.raises(BundleCorruptError):
+    with pytest.raises(BundleCorruptError, match="does not mark ties"):
         Certificate.unpack(pack(arrays), "here")
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("tie", np.zeros(ROWS)),
+        ("tie", np.zeros((ROWS, 1), np.bool_)),
+        ("surprise", np.zeros(ROWS)),
+        ("input/scalar", np.float32(1)),
+    ],
+)
+def test_arrays_of_other_forms_are_refused(name: str, array: Array) -> None:
+    arrays = unpack(certificate().pack(), "here")
+    with pytest.raises(BundleCorruptError):
+        Certificate.unpack(pack({**arrays, name: array}), "here")
+
+
+@pytest.mark.parametrize("rows", [0, 513])
+def test_certificates_have_a_limited_number_of_rows_and_at_least_one(rows: int) -> None:
+    arrays = unpack(certificate().pack(), "here")
+    arrays = {name: np.resize(array, (rows, *array.shape[1:])) for name, array in arrays.items()}
+    with pytest.raises(BundleCorruptError, match="1 to 512 of each"):
+        Certificate.unpack(pack(arrays), "here")
+
+
+def real(toy: Bundle) -> tuple[PolicySession, Certificate]:
+    session = PolicySession(
+        toy.read("policy.onnx"), toy.manifest.contract, toy.manifest.contract_digest, "toy"
+    )
+    return session, Certificate.unpack(toy.read(CERTIFICATE_FILE), "here")
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"obs": np.zeros((8, 5), np.float32)},
+        {"obs": np.zeros((8, 4), np.float64)},
+        {"surprise": np.zeros((8, 4), np.float32)},
+        {"noise": np.zeros((8,), np.float32)},
+    ],
+)
+def test_inputs_that_do_not_fit_the_graph_are_corrupt(toy: Bundle, inputs: dict[str, Array]) -> None:
+    session, made = real(toy)
+    changed = Certificate({**made.inputs, **inputs}, made.expected, made.tie)
+    with pytest.raises(BundleCorruptError, match="cannot be run on the certificate") as caught:
+        run_certificate(session, changed, EXACT)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        {"value": np.zeros((8, 1), np.float32)},
+        {"distribution": np.zeros((8, 2), np.float32)},
+        {"action": np.zeros(8, np.float32)},
+        {"value": np.zeros(8, np.complex64)},
+        {"surprise": np.zeros(8, np.float32)},
+    ],
+)
+def test_answers_that_the_graph_never_gives_are_corrupt(toy: Bundle, expected: dict[str, Array]) -> None:
+    session, made = real(toy)
+    changed = Certificate(made.inputs, {**made.expected, **expected}, made.tie)
+    with pytest.raises(BundleCorruptError):
+        run_certificate(session, changed, EXACT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -80,14 +81,88 @@ def test_a_version_taken_meanwhile_is_passed_over(
     tmp_path: Path, toy: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(tmp_path, toy)
-    monkeypatch.setattr(Repository, "versions", lambda *_: ())
 
-    def free(*_: object) -> tuple[int, ...]:
+    def free(_: Path) -> int:
         monkeypatch.undo()
-        return ()
+        return 1
 
-    monkeypatch.setattr(Repository, "versions", free)
+    monkeypatch.setattr(module, "_next_free", free)
     assert publish(tmp_path, toy).manifest.version == 2
+
+
+def test_a_folder_still_being_copied_is_no_version_but_keeps_its_number(tmp_path: Path, toy: Bundle) -> None:
+    first = publish(tmp_path, toy)
+    copy = tmp_path / "toy" / "7"
+    copy.mkdir()
+    repository = Repository(tmp_path)
+    assert repository.versions("toy") == (1,)
+    assert repository.open("toy") == first
+    with pytest.raises(BundleNotFoundError, match="no version 7"):
+        repository.open("toy", 7)
+    with pytest.raises(BundleExistsError):
+        publish(tmp_path, toy, version=7)
+    assert not list(copy.iterdir())
+    assert publish(tmp_path, toy).manifest.version == 8
+    (tmp_path / "toy" / "12").write_text("no folder at all")
+    assert publish(tmp_path, toy).manifest.version == 13
+    shutil.copytree(first.path, tmp_path / "new" / "1", ignore=shutil.ignore_patterns("manifest.json"))
+    assert repository.policies() == ("toy",)
+
+
+def test_a_copy_that_arrives_while_the_version_is_claimed_is_left_alone(
+    tmp_path: Path, toy: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def late(staging: Path, target: Path) -> Path:
+        if target.name == "1":
+            (target / "policy.onnx").write_bytes(b"another's")
+        return rename(staging, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    assert publish(tmp_path, toy).manifest.version == 2
+    assert (tmp_path / "toy" / "1" / "policy.onnx").read_bytes() == b"another's"
+    with pytest.raises(BundleExistsError):
+        publish(tmp_path, toy, version=1)
+
+
+def test_a_claimed_number_is_given_back_when_the_bundle_cannot_be_moved(
+    tmp_path: Path, toy: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(BundleError, match="could not be written"):
+        publish(tmp_path, toy)
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_that_cannot_be_listed_are_said(
+    tmp_path: Path, toy: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, toy)
+
+    def fail(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "iterdir", fail)
+    for ask in (Repository(tmp_path).policies, lambda: Repository(tmp_path).open("toy")):
+        with pytest.raises(BundleNotFoundError, match="Permission denied") as caught:
+            ask()
+        assert "/" not in caught.value.what
+
+
+def test_a_version_that_cannot_be_looked_into_is_not_passed_over(
+    tmp_path: Path, toy: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, toy)
+
+    def fail(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "exists", fail)
+    assert Repository(tmp_path).versions("toy") == (1,)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3])

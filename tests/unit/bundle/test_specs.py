@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from steersman.bundle.digest import canonical_json, contract_digest
 from steersman.bundle.specs import (
+    ActionSpec,
     BoxAction,
     Contract,
     DiscreteAction,
@@ -45,6 +46,58 @@ def test_the_digest_is_of_content_and_not_of_order() -> None:
     assert contract_digest(Contract.model_validate_json(backwards)) == contract_digest(contract)
     assert contract_digest(discrete_contract(start=1)) != contract_digest(contract)
     assert contract_digest(box_contract()) != contract_digest(contract)
+
+
+class WiderObservation(ObservationSpec):
+    quality: float = 1.0
+
+
+class WiderDiscrete(DiscreteAction):
+    groups: tuple[int, ...] = ()
+
+
+class WiderContract(Contract):
+    """What a later release may make of the contract."""
+
+    observations: tuple[WiderObservation, ...]  # type: ignore[assignment]
+    action: WiderDiscrete | BoxAction = Field(discriminator="kind")  # type: ignore[assignment]
+    horizon: int | None = None
+
+
+@pytest.mark.parametrize("contract", [discrete_contract(), discrete_contract(start=2), box_contract()])
+def test_fields_that_a_later_release_adds_do_not_change_the_digest(contract: Contract) -> None:
+    wider = WiderContract.model_validate_json(contract.model_dump_json())
+    assert contract_digest(wider) == contract_digest(contract)
+    used = wider.model_copy(update={"horizon": 3})
+    assert contract_digest(used) != contract_digest(contract)
+
+
+def test_the_kind_of_action_is_part_of_the_digest() -> None:
+    alike: list[ActionSpec] = [MultiBinaryAction(n=3, dtype="int64"), DiscreteAction(n=3)]
+    contracts = [discrete_contract().model_copy(update={"action": action}) for action in alike]
+    assert contract_digest(contracts[0]) != contract_digest(contracts[1])
+    assert len({contract_digest(box_contract()), *map(contract_digest, contracts)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("distribution", "outputs", "missing"),
+    [
+        ("categorical", ("action",), "distribution"),
+        ("gaussian", ("value",), "action, distribution"),
+        ("q_values", ("distribution",), "action"),
+        ("deterministic", ("distribution",), "action"),
+        ("deterministic", ("action",), None),
+    ],
+)
+def test_contracts_need_the_outputs_that_are_always_asked_for(
+    distribution: str, outputs: tuple[str, ...], missing: str | None
+) -> None:
+    data = {**discrete_contract().model_dump(), "distribution": distribution, "outputs": outputs}
+    if missing is None:
+        assert Contract.model_validate(data).outputs == outputs
+        return
+    with pytest.raises(ValidationError, match=f"outputs lack {missing}$|outputs lack {missing} "):
+        Contract.model_validate(data)
 
 
 def test_canonical_json_is_compact_sorted_and_holds_no_bare_infinity() -> None:

@@ -20,12 +20,27 @@ def test_a_decision_is_printed_for_people(steersman: Steersman) -> None:
     assert "reason" not in done.facts
 
 
-def test_nan_shows_the_guard(steersman: Steersman) -> None:
+def test_nan_shows_the_fallback(steersman: Steersman) -> None:
     done = steersman("act", "gate", "-o", "[NaN, -Infinity, 1, 0]", "--mask", "[true, true, false]")
     assert done.status == 0
     assert (done.facts["action"], done.facts["source"]) == ("11 (stay)", "fallback")
     assert done.facts["reason"] == "observation_non_finite"
-    assert done.facts["changed by"] == "guard a (observation_non_finite) 11"
+    assert done.facts["changed by"] == "fallback lean (observation_non_finite): 11 (stay)"
+
+
+def test_a_changed_action_is_shown_with_the_one_that_was_wanted(steersman: Steersman) -> None:
+    done = steersman("act", "gate", "-o", "[0, 1, 0, -1]", "--mask", "[1, 0, 1]")
+    assert done.facts["changed by"] == "fallback lean (action_masked): 11 (stay) -> 12 (right)"
+
+
+def test_a_zero_has_no_sign(steersman: Steersman, toy: Toy) -> None:
+    toy.answer_edits = {"entropies": [-0.0], "values": [-0.0]}
+    words = ("act", "gate", "-o", "[0, 1, 0, 0]", "--evidence", "entropy,value")
+    facts = steersman(*words).facts
+    assert (facts["entropy"], facts["value"]) == ("0", "0")
+    assert '"entropy": 0.0' in steersman(*words, "--json").out
+    arm = steersman("act", "arm", "-o", '{"pose": [-0.0, 0.5], "gear": 1}').facts
+    assert arm["action"] == "[0, 0.5]"
 
 
 def test_all_options_reach_the_server(steersman: Steersman, toy: Toy) -> None:
@@ -157,8 +172,8 @@ def test_json_of_a_decision_is_whole(steersman: Steersman) -> None:
     assert json.dumps(done.json)
     assert done.json["interventions"][0] == {
         "row": 0,
-        "layer": "guard",
-        "name": "a",
+        "layer": "fallback",
+        "name": "lean",
         "reason": "observation_non_finite",
         "before": None,
         "after": 12,

@@ -29,6 +29,7 @@ def test_one_policy_is_described(steersman: Steersman) -> None:
     assert facts["action"] == "discrete int64 [], choices [3] from 10: left, stay, right"
     assert facts["action mask"] == "3 entries (3)"
     assert (facts["modes"], facts["recurrent"]) == ("greedy, sampled", "no")
+    assert facts["distribution"] == "categorical"
     arm = steersman("policies", "arm").facts
     assert (arm["observation['pose']"], arm["observation['gear']"]) == ("float32 [2]", "int64 []")
     assert "action mask" not in arm
@@ -45,6 +46,7 @@ def test_json(steersman: Steersman) -> None:
     assert gate["observations"][0]["low"] == [None]  # unbounded
     assert gate["versions"][0]["created"] == "2023-11-14T22:13:20.000001+00:00"
     assert gate["action"]["kind"] == "discrete"
+    assert (gate["distribution"], gate["contract_digest"]) == ("categorical", "cd" * 32)
 
 
 def test_a_server_without_policies_says_so(

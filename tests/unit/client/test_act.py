@@ -111,7 +111,7 @@ def test_everything_that_is_asked_reaches_the_server(kit: Kit) -> None:
         []
     ] * 3
     assert (decision.source, decision.version, decision.lane) == (Source.EXPLORATION, 6, "canary")
-    assert (decision.log_prob, decision.propensity) == (-0.5, None)
+    assert (decision.log_prob, decision.propensity) == (-0.5, 0.1)  # 0.1 exactly: a double
     assert (decision.value, decision.entropy) == (1.5, 0.25)
     assert decision.distribution.tolist() == [0, 1, 2]
 
@@ -124,8 +124,15 @@ def test_a_fallback_is_a_decision_that_says_why(kit: Kit) -> None:
         "observation_non_finite",
     )
     (intervention,) = decision.interventions
-    assert (intervention.layer, intervention.name, intervention.before) == ("guard", "a", None)
+    assert (intervention.layer, intervention.name, intervention.before) == ("fallback", "lean", None)
     assert (intervention.after.tolist(), intervention.margin) == (11, None)
+
+
+def test_what_the_model_wanted_is_told_where_it_is_usable(kit: Kit) -> None:
+    decision = kit.wait(kit.client.act("gate", [0, 1, 0, -1], action_mask=[1, 0, 1]))
+    (intervention,) = decision.interventions
+    assert (decision.action, decision.reason, intervention.reason) == (12, "action_masked", "action_masked")
+    assert (intervention.before.tolist(), intervention.after.tolist()) == (11, 12)
 
 
 def test_a_row_that_failed_is_an_error_with_its_reason(kit: Kit) -> None:
@@ -133,6 +140,55 @@ def test_a_row_that_failed_is_an_error_with_its_reason(kit: Kit) -> None:
         kit.wait(kit.client.act("gate", OBSERVATION, action_mask=[0, 0, 0]))
     assert (raised.value.code, raised.value.reason) == (StatusCode.INVALID_ARGUMENT, "mask_all_false")
     assert not raised.value.retryable
+
+
+def test_the_mark_alone_tells_a_row_that_failed_from_a_call_that_did(kit: Kit) -> None:
+    def failing(reason: str, *marks: str) -> None:
+        kit.toy.fail(StatusCode.FAILED_PRECONDITION, reason=reason, marks=marks)
+
+    kit.wait(kit.client.describe("gate"))
+    failing("of_a_newer_server", "row", "retryable")
+    with pytest.raises(RowFailedError) as row:
+        kit.wait(kit.client.act("gate", OBSERVATION))
+    assert (row.value.reason, row.value.retryable) == ("of_a_newer_server", True)
+    failing("no_feasible_action")
+    with pytest.raises(ClientError) as call:
+        kit.wait(kit.client.act("gate", OBSERVATION))
+    assert type(call.value) is ClientError
+    assert (call.value.reason, call.value.retryable) == ("no_feasible_action", False)
+    failing("of_a_newer_server", "row", "retryable")
+    (error,) = kit.wait(kit.client.act_batch("gate", [OBSERVATION])).errors
+    assert (error.row, error.reason, error.code, error.retryable) == (
+        0,
+        "of_a_newer_server",
+        StatusCode.FAILED_PRECONDITION,
+        True,
+    )
+    failing("no_feasible_action")
+    with pytest.raises(ClientError):
+        kit.wait(kit.client.act_batch("gate", [OBSERVATION]))
+
+
+def test_propensities_are_doubles(kit: Kit) -> None:
+    decisions = kit.wait(kit.client.act_batch("gate", np.eye(2, 4), mode="sampled"))
+    assert decisions.propensities.dtype == np.float64
+    assert decisions.propensities.tolist() == [0.1, 0.1]
+    assert (decisions[0].propensity, decisions.log_probs.dtype) == (0.1, np.float32)
+    greedy = kit.wait(kit.client.act_batch("gate", np.eye(2, 4)))
+    assert np.isnan(greedy.propensities).all()
+    assert greedy[0].propensity is None
+    failed = kit.wait(kit.client.act_batch("gate", [OBSERVATION], action_masks=[0, 0, 0]))
+    assert failed.propensities.dtype == np.float64
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_an_entropy_of_zero_has_no_sign(kit: Kit, batch: bool) -> None:
+    kit.toy.answer_edits = {"entropies": [-0.0]}
+    if batch:
+        (decision,) = kit.wait(kit.client.act_batch("gate", [OBSERVATION], evidence=["entropy"]))
+    else:
+        decision = kit.wait(kit.client.act("gate", OBSERVATION, evidence=["entropy"]))
+    assert str(decision.entropy) == "0.0"
 
 
 def test_a_batch_gives_columns_and_rows(kit: Kit) -> None:

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steersman.client.core import Ambient, Caller, Failure, Send, Steps, Wait
-from steersman.client.decision import ROW_REASONS
 from steersman.client.drivers import AwaitingDriver, BlockingDriver
 from steersman.client.errors import (
     ClientError,
@@ -151,7 +150,9 @@ def test_pauses_stay_within_their_bounds(attempt: int, chance: float) -> None:
         ),
         (Failure(StatusCode.RESOURCE_EXHAUSTED, "busy"), ClientError, "busy"),
         (Failure(StatusCode.INTERNAL, ""), ClientError, "internal"),
-        (Failure(StatusCode.INTERNAL, "model", "model_error"), RowFailedError, "model"),
+        (Failure(StatusCode.INTERNAL, "model", "model_error", row=True), RowFailedError, "model"),
+        (Failure(StatusCode.INTERNAL, "model", "model_error"), ClientError, "model"),
+        (Failure(StatusCode.INTERNAL, row=True), RowFailedError, "internal"),
         (
             Failure(
                 StatusCode.UNAVAILABLE, "failed to connect to all addresses; last: a: Connection refused"
@@ -169,12 +170,23 @@ def test_each_failure_has_its_error(failure: Failure, kind: type[ClientError], w
     assert (error.code, error.reason) == (failure.code, failure.reason)
 
 
-@pytest.mark.parametrize("reason", sorted(ROW_REASONS))
-def test_a_rows_reason_makes_a_row_failed_error_whatever_the_code(reason: str) -> None:
+@pytest.mark.parametrize("code", [code for code in StatusCode if code != StatusCode.OK])
+@pytest.mark.parametrize("retryable", [False, True])
+def test_the_servers_mark_makes_a_row_failed_error_whatever_code_and_reason(
+    code: StatusCode, retryable: bool
+) -> None:
     core = caller(FakeWorld())
-    error = core.error(Failure(StatusCode.INVALID_ARGUMENT, "row", reason), "Act", core.deadline(None))
-    assert isinstance(error, RowFailedError)
-    assert error.reason == reason
+    failure = Failure(code, "row", "of_a_newer_server", row=True, retryable=retryable)
+    error = core.error(failure, "Act", core.deadline(None))
+    assert type(error) is RowFailedError
+    assert (error.code, error.reason, error.message) == (code, "of_a_newer_server", "row")
+    assert error.retryable == retryable
+
+
+def test_what_the_server_marks_as_retryable_is() -> None:
+    core = caller(FakeWorld())
+    error = core.error(Failure(StatusCode.INTERNAL, "x", retryable=True), "Act", core.deadline(None))
+    assert error.retryable
 
 
 def test_only_what_may_pass_is_retryable() -> None:
@@ -211,7 +223,8 @@ class Refused(grpc.RpcError):
         return "gone"
 
     def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("other", "x"), ("steersman-reason", "policy_not_found"))
+        marks = (("steersman-row", "0"), ("steersman-retryable", "1"))
+        return (("other", "x"), ("steersman-reason", "policy_not_found"), *marks)
 
 
 def test_both_drivers_perform_the_same_effects() -> None:
@@ -233,6 +246,7 @@ def test_both_drivers_perform_the_same_effects() -> None:
     world = FakeWorld()
     blocking = BlockingDriver(methods("blocking"), world.ambient()).run(conversation())
     awaited = asyncio.run(AwaitingDriver(methods("asyncio"), world.ambient()).run(conversation()))
-    assert blocking == awaited == [Failure(StatusCode.NOT_FOUND, "gone", "policy_not_found"), None, ANSWER]
+    failure = Failure(StatusCode.NOT_FOUND, "gone", "policy_not_found", row=False, retryable=True)
+    assert blocking == awaited == [failure, None, ANSWER]
     assert logs["blocking"] == logs["asyncio"]
     assert world.sleeps == [0.5, 0.5]

@@ -72,6 +72,29 @@ def test_a_batch_carries_many_episodes(kit: Kit) -> None:
     assert episodes[2].token == b"e2:1"
 
 
+@pytest.mark.parametrize(("policy", "observation"), [("gate", [0, 1, 0, 0]), ("memory", FRAME)])
+def test_the_first_step_of_every_episode_says_so(kit: Kit, policy: str, observation: Any) -> None:
+    handle = kit.client.policy(policy)
+    for _ in range(2):
+        episode = handle.episode()
+        for _ in range(3):
+            kit.wait(episode.act(observation))
+    assert kit.toy.episodes == 2
+    steps = [(list(r.steps), list(r.episode_starts)) for r in kit.toy.of(pb.ActRequest)]
+    assert steps == [([0], [True]), ([1], [False]), ([2], [False])] * 2
+
+    states = [EpisodeState(f"e{i}") for i in range(3)]
+    kit.wait(handle.act_batch([observation] * 2, episode_ids=states[:2]))
+    kit.wait(handle.act_batch([observation] * 3, episode_ids=states))
+    assert kit.toy.episodes == 5
+    steps = [(list(r.steps), list(r.episode_starts)) for r in kit.toy.of(pb.ActRequest)[-2:]]
+    assert steps == [([0, 0], [True, True]), ([1, 1, 0], [False, False, True])]
+    alone = EpisodeState("e3")
+    for _ in range(2):
+        kit.wait(kit.client.act(policy, observation, episode_id=alone))
+    assert kit.toy.episodes == 6
+
+
 def test_in_a_batch_only_episodes_whose_row_succeeded_move_on(kit: Kit) -> None:
     states = [EpisodeState("a"), EpisodeState("b", step=1, token=b"forged")]
     decisions = kit.wait(kit.client.act_batch("memory", [FRAME] * 2, episode_ids=states))

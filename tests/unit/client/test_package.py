@@ -23,7 +23,6 @@ from steersman.client import (
     plain,
 )
 from steersman.client.channel import channel_options, is_on_this_host
-from steersman.client.decision import ROW_REASONS
 from steersman.v1 import policy_pb2 as pb
 
 IMPORT = "import sys, json, steersman.client; print(json.dumps(sorted(sys.modules)))"
@@ -50,11 +49,11 @@ def test_the_public_names_are_these() -> None:
     assert steersman.client.__all__ == [
         "Action", "ActionKind", "ActionSpec", "Ambient", "AsyncEpisode", "AsyncPolicy",
         "AsyncPolicyClient", "ClientError", "DeadlineExceededError", "Decision", "Decisions",
-        "Episode", "EpisodeEnd", "EpisodeState", "Evidence", "Intervention", "InvalidRequestError",
-        "Mode", "NotSupportedError", "Observation", "ObservationSpec", "Outcome", "OutcomeError",
-        "OutcomeReport", "Policy", "PolicyClient", "PolicyDescription", "PolicyNotFoundError",
-        "PolicySummary", "PolicyVersion", "RowError", "RowFailedError", "ServerUnavailableError",
-        "Source", "VersionState", "plain",
+        "DistributionKind", "Episode", "EpisodeEnd", "EpisodeState", "Evidence", "Intervention",
+        "InvalidRequestError", "Mode", "NotSupportedError", "Observation", "ObservationSpec", "Outcome",
+        "OutcomeError", "OutcomeReport", "Policy", "PolicyClient", "PolicyDescription",
+        "PolicyNotFoundError", "PolicySummary", "PolicyVersion", "RowError", "RowFailedError",
+        "ServerUnavailableError", "Source", "VersionState", "plain",
     ]  # fmt: skip
 
 
@@ -82,6 +81,14 @@ def test_help_shows_what_a_caller_gets() -> None:
     assert inspect.iscoroutinefunction(AsyncPolicyClient.act)
 
 
+def test_the_marks_of_failures_are_the_servers() -> None:
+    from steersman.client import core
+    from steersman.serving.rpc import status
+
+    for name in ("REASON_METADATA_KEY", "ROW_METADATA_KEY", "RETRYABLE_METADATA_KEY"):
+        assert getattr(core, name) == getattr(status, name)
+
+
 def test_the_vocabulary_is_the_wires_and_the_servers() -> None:
     from steersman.serving import decision
 
@@ -89,7 +96,6 @@ def test_the_vocabulary_is_the_wires_and_the_servers() -> None:
     assert {f"SOURCE_{source.name}" for source in Source if source not in {"none", "unknown"}} == set(
         pb.Source.keys()
     ) - {"SOURCE_UNSPECIFIED"}
-    assert {reason.value for reason in decision.Reason} - {""} == ROW_REASONS
 
 
 @pytest.mark.parametrize(

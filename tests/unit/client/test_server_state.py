@@ -12,6 +12,7 @@ from grpc import StatusCode
 from steersman.client import (
     ActionKind,
     ClientError,
+    DistributionKind,
     Outcome,
     OutcomeReport,
     ServerUnavailableError,
@@ -38,6 +39,7 @@ def test_a_description_says_all_that_a_caller_must_know(kit: Kit) -> None:
         ("greedy", "sampled"),
     )
     assert (gate.algorithm, gate.environment) == ("PPO", "Gate-v0")
+    assert (gate.distribution, gate.contract_digest) == (DistributionKind.CATEGORICAL, "cd" * 32)
     newest, broken = gate.versions
     assert (newest.version, newest.state, newest.variant, newest.lanes) == (
         7,
@@ -53,7 +55,9 @@ def test_a_description_says_all_that_a_caller_must_know(kit: Kit) -> None:
     )
     arm = kit.wait(kit.client.describe("arm"))
     assert (arm.is_dict, arm.mask_width, arm.action.low.tolist()) == (True, 0, [-5, -5])
-    assert kit.wait(kit.client.describe("memory")).mask_segments == (2, 3)
+    assert (arm.distribution, arm.contract_digest) == (DistributionKind.GAUSSIAN, "")
+    memory = kit.wait(kit.client.describe("memory"))
+    assert (memory.mask_segments, memory.distribution) == ((2, 3), DistributionKind.Q_VALUES)
 
 
 def test_describing_asks_afresh(kit: Kit) -> None:
@@ -70,11 +74,13 @@ def test_what_a_newer_server_knows_does_not_break_an_older_client(
     newer.action.kind = 99  # type: ignore[assignment]
     newer.versions[0].state = 99  # type: ignore[assignment]
     newer.modes.append(99)  # type: ignore[arg-type]
+    newer.distribution = 99  # type: ignore[assignment]
     monkeypatch.setitem(POLICIES, "gate", newer)
     description = kit.wait(kit.client.describe("gate"))
     assert description.action.kind == ActionKind.UNKNOWN
     assert description.versions[0].state == VersionState.UNKNOWN
     assert description.modes == ("greedy", "sampled")
+    assert description.distribution == DistributionKind.UNKNOWN
     newer.observations[0].dtype = 99  # type: ignore[assignment]
     with pytest.raises(ClientError, match="unknown dtype 99"):
         kit.wait(kit.client.describe("gate"))

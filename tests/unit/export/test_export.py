@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from steersman.bundle.certificate import Certificate
+from steersman.bundle.digest import sha256
 from steersman.bundle.errors import SteersmanError
 from steersman.bundle.manifest import CERTIFICATE_FILE, REFERENCE_FILE
 from steersman.bundle.reference import unpack_references
@@ -36,6 +37,7 @@ def test_the_manifest_says_where_the_policy_comes_from(plain_bundle: Made) -> No
     assert (manifest.policy, manifest.version, origin.algorithm) == ("drift", 1, "PPO")
     assert origin.environment
     assert (origin.environment.id, origin.environment.kwargs["action"]) == (DRIFT, "two")
+    assert (origin.environment.import_module, origin.vecnormalize_sha256) == (None, None)
     assert origin.train_steps == 64
     assert {"trained.torch", "exported.torch", "exported.onnxruntime"} <= set(origin.libraries)
     assert feature_names(manifest.contract) == ("left", "middle", "right")
@@ -89,6 +91,9 @@ def test_a_policy_without_environment_says_so(normalized_bundle: Made) -> None:
     assert manifest.reference.synthetic
     assert manifest.provenance.environment is None
     assert "VecNormalize" in manifest.contract.inside[0]
+    assert normalized_bundle.trained.vecnormalize
+    statistics = normalized_bundle.trained.vecnormalize.read_bytes()
+    assert manifest.provenance.vecnormalize_sha256 == sha256(statistics)
     assert "Synthetic reference" in normalized_bundle.bundle.read("card.md").decode()
 
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from steersman.export.allowed import PLAIN
 from steersman.export.errors import DamagedFileError, ExportError, UnsafePickleError
 from steersman.export.plain import as_array
 from steersman.export.spaces import as_space, same_space
@@ -92,6 +93,52 @@ def test_classes_are_named_and_never_imported() -> None:
     assert found["activation_fn"] is not torch.nn.Tanh
     assert issubclass(found["activation_fn"], Record)
     assert found["net_arch"] == [64]
+
+
+REACHABLE = (
+    *("numpy.core.numeric _frombuffer", "numpy.core.multiarray scalar", "_codecs encode"),
+    *("numpy.core.multiarray _reconstruct", "numpy dtype", "copyreg _reconstructor", "numpy float64"),
+    *("collections OrderedDict", "builtins dict", "builtins object", "gymnasium.spaces.box Box"),
+)
+"""Everything that a pickle can call, by one name of each kind."""
+
+
+def altering(name: str, attribute: str, *, slots: bool) -> bytes:
+    """A pickle, by hand, whose BUILD opcode sets an attribute of what is named to a tuple, then gives it."""
+    module, function = name.split()
+    state = f"(dV{attribute}\n(VC\nts".encode()
+    return b"c" + f"{module}\n{function}\n".encode() + (b"(N" + state + b"t" if slots else state) + b"b."
+
+
+@pytest.mark.parametrize("slots", [True, False])
+@pytest.mark.parametrize("attribute", ["__defaults__", "__kwdefaults__", "__call__", "__class__", "marked"])
+@pytest.mark.parametrize("name", REACHABLE)
+def test_a_pickle_alters_nothing_that_it_can_call(name: str, attribute: str, slots: bool) -> None:
+    with pytest.raises(DamagedFileError):
+        read_pickle(altering(name, attribute, slots=slots), "here")
+    module, function = name.split()
+    found = read_pickle(f"c{module}\n{function}\n.".encode(), "here")
+    assert "marked" not in dir(found)
+    assert getattr(found, "__defaults__", None) is None
+    array = np.arange(3.0)
+    for protocol in (0, 5):
+        assert np.array_equal(as_array(read_pickle(pickle.dumps(array, protocol), "here")), array)
+
+
+def test_that_way_of_altering_a_function_works_where_nothing_is_done_about_it() -> None:
+    assert pickle.loads(altering(f"{named.__module__} named", "__defaults__", slots=True)) is named
+    try:
+        assert named.__defaults__ == ("C",)
+    finally:
+        named.__defaults__ = None
+
+
+@pytest.mark.parametrize("stand_in", [value for value in PLAIN.values() if not isinstance(value, type)])
+def test_what_stands_for_a_function_has_no_attributes_to_set(stand_in: Any) -> None:
+    assert not hasattr(stand_in, "__dict__")
+    for attribute in ("__call__", "__class__", "new"):
+        with pytest.raises(AttributeError):
+            setattr(stand_in, attribute, type(stand_in))
 
 
 @given(

@@ -1,0 +1,66 @@
+"""Zip files that would unpack to more than they should."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from steersman.export import archive as module
+from steersman.export.archive import DATA, WEIGHTS, read_archive
+from steersman.export.errors import DamagedFileError
+from unit.export.conftest import PLAIN, Train
+
+LIMIT = 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", LIMIT)
+
+
+def zipped(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("bomb", [DATA, WEIGHTS, "system_info.txt"])
+def test_members_that_unpack_to_too_much_are_refused(tmp_path: Path, bomb: str) -> None:
+    path = tmp_path / "model.zip"
+    path.write_bytes(zipped(**{DATA: b"{}", WEIGHTS: b"", bomb: bytes(LIMIT + 1)}))
+    assert path.stat().st_size < LIMIT / 100
+    with pytest.raises(
+        DamagedFileError, match=r"would unpack to 1,000,00\d bytes; expected at most 1,000,000"
+    ):
+        read_archive(path)
+
+
+def test_members_that_are_not_read_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "model.zip"
+    path.write_bytes(zipped(**{DATA: b"{}", WEIGHTS: b"", "pytorch_variables.pth": bytes(LIMIT + 1)}))
+    assert read_archive(path).fields == {}
+
+
+def test_a_member_that_lies_about_its_size_is_unpacked_no_further(tmp_path: Path) -> None:
+    whole = zipped(**{DATA: b" " * (LIMIT + 1), WEIGHTS: b""})
+    path = tmp_path / "model.zip"
+    path.write_bytes(whole.replace(struct.pack("<L", LIMIT + 1), struct.pack("<L", 2)))
+    with pytest.raises(DamagedFileError, match="Bad CRC"):
+        read_archive(path)
+
+
+def test_weights_that_unpack_to_too_much_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.zip"
+    path.write_bytes(zipped(**{DATA: b"{}", WEIGHTS: zipped(**{"archive/data/0": bytes(LIMIT + 1)})}))
+    with pytest.raises(DamagedFileError, match=r"policy\.pth: it would unpack to"):
+        read_archive(path).tensors()
+
+
+def test_usual_models_are_read(trained: Train) -> None:
+    assert read_archive(trained(PLAIN).zip).tensors()
