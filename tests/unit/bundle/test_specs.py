@@ -59,8 +59,8 @@ class WiderDiscrete(DiscreteAction):
 class WiderContract(Contract):
     """What a later release may make of the contract."""
 
-    observations: tuple[WiderObservation, ...]  # type: ignore[assignment]
-    action: WiderDiscrete | BoxAction = Field(discriminator="kind")  # type: ignore[assignment]
+    observations: tuple[WiderObservation, ...]
+    action: WiderDiscrete | BoxAction = Field(discriminator="kind")
     horizon: int | None = None
 
 

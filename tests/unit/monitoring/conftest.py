@@ -34,7 +34,7 @@ def contract() -> Contract:
         observations=(observation,),
         action=DiscreteAction(n=3),
         distribution="categorical",
-        outputs=("action", "sampled_action"),
+        outputs=("action", "sampled_action", "distribution"),
     )
 
 

@@ -36,7 +36,9 @@ def contract_for(action, features=FEATURES):
     spec = ObservationSpec(
         dtype="float32", shape=(len(features),), low=(-4.0,), high=(4.0,), feature_names=features
     )
-    return Contract(observations=(spec,), action=action, distribution="categorical", outputs=("action",))
+    return Contract(
+        observations=(spec,), action=action, distribution="categorical", outputs=("action", "distribution")
+    )
 
 
 CART = contract_for(DiscreteAction(n=2, names=("left", "right")))

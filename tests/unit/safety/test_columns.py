@@ -14,7 +14,7 @@ DICT = Contract(
     ),
     action=DiscreteAction(n=2),
     distribution="categorical",
-    outputs=("action",),
+    outputs=("action", "distribution"),
 )
 
 

@@ -111,7 +111,7 @@ NESTED = Contract(
     ),
     action=DiscreteAction(n=2),
     distribution="categorical",
-    outputs=("action",),
+    outputs=("action", "distribution"),
 )
 _value = st.sampled_from(EXTREMES[:3]) | st.floats(-4, 4)
 
