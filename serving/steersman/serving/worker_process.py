@@ -90,11 +90,11 @@ class WorkerProcess:
             return 0
         self._send(Drain(lame_duck_s=lame_duck_s, grace_s=grace_s))
         try:
-            return await asyncio.wait_for(self._process.wait(), lame_duck_s + grace_s + 5.0)
+            await asyncio.wait_for(self._process.wait(), lame_duck_s + grace_s + 5.0)
         except TimeoutError:
             log.warning("worker did not end in time", extra={"worker": self.slot})
             await self.kill()
-            return self._process.returncode or -9
+        return await self.wait()
 
     async def kill(self) -> None:
         """Ends the worker at once."""
@@ -108,6 +108,10 @@ class WorkerProcess:
         status = await self._process.wait() if self._process else 0
         if self._writer is not None:
             self._writer.close()
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()
+        if self._listener is not None:
+            await self._listener
         return status
 
     def _send(self, message: Route | Drain) -> None:
