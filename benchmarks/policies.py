@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.mlp import OPSET, build_model
 from steersman.bundle.certificate import Certificate
 from steersman.bundle.digest import contract_digest
-from steersman.bundle.features import feature_matrix
+from steersman.bundle.features import named_feature_matrix
 from steersman.bundle.manifest import (
     CERTIFICATE_FILE,
     REFERENCE_FILE,
@@ -141,7 +141,7 @@ def _reference(session: PolicySession, mode: Mode) -> Reference:
     feeds = [_feeds(session, rng, STEPS) for _ in range(EPISODES)]
     action = "action" if mode == "greedy" else "sampled_action"
     actions = [session.run((action,), episode)[0] for episode in feeds]
-    observed = [feature_matrix({"obs": episode["obs"]}, contract) for episode in feeds]
+    observed = [named_feature_matrix({"obs": episode["obs"]}, contract) for episode in feeds]
     return build_reference(observed, actions, contract)
 
 

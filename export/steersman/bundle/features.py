@@ -47,6 +47,13 @@ def feature_matrix(observations: Mapping[str, Array], contract: Contract) -> NDA
     return np.concatenate(tensors, axis=1, dtype=np.float64)
 
 
+def named_feature_matrix(observations: Mapping[str, Array], contract: Contract) -> NDArray[np.float64]:
+    """As `feature_matrix`, but [N, 0] where there are too many to name."""
+    if has_named_features(contract):
+        return feature_matrix(observations, contract)
+    return np.empty((len(observations[contract.observations[0].input_name]), 0))
+
+
 def flat(tensor: Array, spec: ObservationSpec) -> Array:
     """A batch of observations [N, *shape] as [N, size]."""
     return tensor.reshape(len(tensor), spec.size)

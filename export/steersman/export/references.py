@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from steersman.bundle.features import feature_matrix, has_named_features
+from steersman.bundle.features import named_feature_matrix
 from steersman.bundle.manifest import ReferenceInfo
 from steersman.bundle.reference import pack_references
 from steersman.bundle.specs import Contract
@@ -32,10 +32,7 @@ def pack_rollouts(rollouts: Sequence[Rollout], contract: Contract, seed: int) ->
 
 
 def _features(episode: Episode, contract: Contract) -> NDArray[np.float64]:
-    """[T, F], or [T, 0] where there are too many to name."""
-    if not has_named_features(contract):
-        return np.empty((len(episode.observations), 0))
-    return feature_matrix({contract.observations[0].input_name: episode.observations}, contract)
+    return named_feature_matrix({contract.observations[0].input_name: episode.observations}, contract)
 
 
 def describe_rollouts(rollouts: Sequence[Rollout], contract: Contract) -> ReferenceInfo:
