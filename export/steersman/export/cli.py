@@ -63,7 +63,7 @@ def export(  # cap: parameters, one for each option
 
 
 def verify(bundle: options.BundlePath, *, json: options.Json = False) -> None:
-    """Check that a bundle is as it was published and answers here as recorded. Needs no torch.
+    """Check that files are as the manifest says and answer here as recorded. Needs no torch.
 
     Exit status: 0 it does, 1 it does not, 2 used wrongly.
     """

@@ -64,7 +64,7 @@ def print_verification(verification: Verification) -> None:
     """What was checked and how it came out."""
     console = _console()
     bundle = verification.bundle
-    console.print(f"{len(bundle.manifest.files)} files are as they were published.")
+    console.print(f"{len(bundle.manifest.files)} files are as the manifest says.")
     table = Table("Variant", "Rows", "Largest difference", "Decisions changed", "Certificate", box=None)
     for name, result in verification.results.items():
         verdict = "[green]passed[/]" if result.passed else "[red]failed[/]"

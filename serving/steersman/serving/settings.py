@@ -20,6 +20,10 @@ from steersman.bundle.errors import UsageError
 from steersman.bundle.validation import close_match, settings_error
 
 PREFIX = "STEERSMAN_"
+WHERE_SETTINGS_COME_FROM = (
+    "A setting is an option (--repository), a variable (STEERSMAN_REPOSITORY, lists as JSON) "
+    "or a line of --config."
+)
 OTHER_VARIABLES = frozenset({f"{PREFIX}TARGET", f"{PREFIX}HEALTH_TARGET"})
 """Variables of the commands that call a server."""
 
@@ -107,7 +111,13 @@ def load_settings(config: Path | None, flags: dict[str, Any]) -> ServerSettings:
     try:
         return FromFile(**flags)
     except ValidationError as error:
-        raise settings_error(error, ServerSettings, where=where or "settings") from None
+        found = settings_error(error, ServerSettings, where=where or "settings")
+        raise UsageError(
+            found.what,
+            where=found.where,
+            expected=found.expected,
+            hint=found.hint or WHERE_SETTINGS_COME_FROM,
+        ) from None
     except (yaml.YAMLError, OSError, TypeError, ValueError, SettingsError) as error:
         raise UsageError(f"cannot be read: {' '.join(str(error).split())}", where=where) from None
 

@@ -40,7 +40,7 @@ def test_export_prints_json(normalized_bundle: Made) -> None:
 def test_verify_passes_and_says_so(plain_bundle: Made, command: Command) -> None:
     result = command("verify", plain_bundle.bundle.path)
     assert (result.exit_code, result.stdout.count("passed")) == (0, 2)
-    assert "5 files are as they were published" in result.stdout
+    assert "5 files are as the manifest says" in result.stdout
     assert json.loads(command("verify", plain_bundle.bundle.path, "--json").stdout)["passed"] is True
 
 
