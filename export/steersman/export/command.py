@@ -10,8 +10,8 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from steersman.export.display import open_progress, print_export
 from steersman.export.errors import ExportUsageError
+from steersman.export.report.display import open_progress, print_export
 from steersman.export.settings import ExportSettings
 
 _OPTIONS = {"env_id": "--env", "source": "SOURCE"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from steersman.bundle.bundle import Bundle
-from steersman.export.display import print_contract, print_verification
+from steersman.export.report.display import print_contract, print_verification
 from steersman.export.verify import Verification, verify_bundle
 
 

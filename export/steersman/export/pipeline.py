@@ -21,25 +21,25 @@ from steersman.bundle.errors import BundleExistsError
 from steersman.bundle.manifest import CERTIFICATE_FILE, REFERENCE_FILE, FileDigest, Manifest, Parity
 from steersman.bundle.repository import Repository
 from steersman.bundle.specs import Contract, Mode
-from steersman.export.card import CARD_FILE, write_card
-from steersman.export.certify import write_certificate
-from steersman.export.contract import build_contract
-from steersman.export.describe import FP32_FILE, INT8_FILE, describe_variants, provenance
-from steersman.export.environments import open_environments
 from steersman.export.errors import ExportError, GateError
-from steersman.export.evidence import measure_baseline
-from steersman.export.graph import OPSET, build_graph, label_graph
-from steersman.export.load import SavedPolicy, load_policy
-from steersman.export.normalizer import load_normalizer
-from steersman.export.oracle import Oracle
-from steersman.export.parity import check_parity, draw_inputs
+from steersman.export.evidence.certify import write_certificate
+from steersman.export.evidence.comparison import measure_baseline
+from steersman.export.evidence.parity import check_parity, draw_inputs
+from steersman.export.evidence.states import States, gather_states, pick
+from steersman.export.policies.contract import build_contract
+from steersman.export.policies.graph import OPSET, build_graph, label_graph
+from steersman.export.policies.oracle import Oracle
+from steersman.export.quantization.variants import Choice, Workbench, choose_variants
 from steersman.export.quiet import one_torch_thread, quietly
-from steersman.export.references import describe_rollouts, pack_rollouts
-from steersman.export.rollouts import Rollout, play, sample_space
+from steersman.export.reading.load import SavedPolicy, load_policy
+from steersman.export.reading.normalizer import load_normalizer
+from steersman.export.report.card import CARD_FILE, write_card
+from steersman.export.report.describe import FP32_FILE, INT8_FILE, describe_variants, provenance
 from steersman.export.settings import ExportSettings
-from steersman.export.source import find_source
-from steersman.export.states import States, gather_states, pick
-from steersman.export.variants import Choice, Workbench, choose_variants
+from steersman.export.sources.environments import open_environments
+from steersman.export.sources.references import describe_rollouts, pack_rollouts
+from steersman.export.sources.rollouts import Rollout, play, sample_space
+from steersman.export.sources.source import find_source
 from steersman.export.vocabulary import Scheme
 
 Array = NDArray[Any]

@@ -17,13 +17,13 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from steersman.bundle.digest import contract_digest
 from steersman.bundle.session import PolicySession
-from steersman.export.contract import build_contract
-from steersman.export.graph import build_graph, label_graph
-from steersman.export.load import SavedPolicy, load_policy
-from steersman.export.normalizer import Normalizer, load_normalizer
-from steersman.export.oracle import Oracle
-from steersman.export.source import Source
-from steersman.export.variants import Workbench
+from steersman.export.policies.contract import build_contract
+from steersman.export.policies.graph import build_graph, label_graph
+from steersman.export.policies.oracle import Oracle
+from steersman.export.quantization.variants import Workbench
+from steersman.export.reading.load import SavedPolicy, load_policy
+from steersman.export.reading.normalizer import Normalizer, load_normalizer
+from steersman.export.sources.source import Source
 from steersman.export.vocabulary import Scheme
 
 Array = NDArray[Any]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from steersman.export import archive as module
-from steersman.export.archive import DATA, WEIGHTS, read_archive
+from steersman.export.reading import archive as module
 from steersman.export.errors import DamagedFileError
+from steersman.export.reading.archive import DATA, WEIGHTS, read_archive
 from unit.export.conftest import PLAIN, Train
 
 LIMIT = 1_000_000

@@ -8,11 +8,11 @@ import pytest
 from onnx import numpy_helper
 
 from steersman.bundle.certificate import Certificate, run_certificate
-from steersman.export.certify import measure_tolerance, write_certificate
 from steersman.export.errors import ExportError, ParityError
-from steersman.export.graph import label_graph
-from steersman.export.parity import check_parity, draw_inputs
-from steersman.export.states import States, boundary_states
+from steersman.export.evidence.certify import measure_tolerance, write_certificate
+from steersman.export.evidence.parity import check_parity, draw_inputs
+from steersman.export.evidence.states import States, boundary_states
+from steersman.export.policies.graph import label_graph
 from steersman.export.vocabulary import Scheme
 from unit.export.conftest import NORMALIZED, Graph
 from unit.export.models import CASES, Case, Graphed

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from steersman.export.describe import provenance
 from steersman.export.errors import ExportUsageError
-from steersman.export.load import load_policy
-from steersman.export.source import Source
+from steersman.export.reading.load import load_policy
+from steersman.export.report.describe import provenance
+from steersman.export.sources.source import Source
 from unit.export.conftest import NORMALIZED, Train
 
 

@@ -12,8 +12,14 @@ from numpy.typing import NDArray
 
 from steersman.bundle.manifest import Flips
 from steersman.bundle.specs import BoxAction, Contract
-from steersman.export.evidence import Baseline, Evidence, compare, measure_baseline, measure_latency
-from steersman.export.variants import Candidate, fastest, gate
+from steersman.export.evidence.comparison import (
+    Baseline,
+    Evidence,
+    compare,
+    measure_baseline,
+    measure_latency,
+)
+from steersman.export.quantization.variants import Candidate, fastest, gate
 from steersman.export.vocabulary import Scheme
 from support.toy_bundle import box_contract, discrete_contract
 

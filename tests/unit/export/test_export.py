@@ -16,7 +16,7 @@ from steersman.bundle.manifest import CERTIFICATE_FILE, REFERENCE_FILE
 from steersman.bundle.reference import unpack_references
 from steersman.bundle.specs import feature_names
 from steersman.export import ExportSettings, export_policy
-from steersman.export import variants as gates
+from steersman.export.quantization import variants as gates
 from steersman.export.verify import verify_bundle
 from unit.export.conftest import NORMALIZED, PLAIN, Made, Train
 from unit.export.models import DRIFT, Case

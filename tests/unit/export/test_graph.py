@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from steersman.bundle.session import CONTRACT_KEY
-from steersman.export.parity import check_parity, draw_inputs
+from steersman.export.evidence.parity import check_parity, draw_inputs
 from unit.export.conftest import Graph
 from unit.export.models import CASES, Case
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.export.intervals import log_cdf, upper_bound
+from steersman.export.evidence.intervals import log_cdf, upper_bound
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from steersman.bundle.errors import SteersmanError
-from steersman.export.load import load_policy
+from steersman.export.reading.load import load_policy
 from steersman.export.vocabulary import Algorithm
 from unit.export.conftest import PLAIN, Train
 from unit.export.models import CASES, Case

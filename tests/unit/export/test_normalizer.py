@@ -17,8 +17,8 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from steersman.bundle.errors import SteersmanError
-from steersman.export.modules import ObservationReader
-from steersman.export.normalizer import Normalizer, load_normalizer
+from steersman.export.policies.modules import ObservationReader
+from steersman.export.reading.normalizer import Normalizer, load_normalizer
 from unit.export.conftest import NORMALIZED, Train
 from unit.export.models import DRIFT
 from unit.export.test_unpickle import bomb

@@ -8,11 +8,11 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from steersman.export.evidence import compare, measure_baseline
-from steersman.export.graph import check_graph
-from steersman.export.layers import find_layers, watch
-from steersman.export.parity import draw_inputs
-from steersman.export.quantize import input_scale, quantize
+from steersman.export.evidence.comparison import compare, measure_baseline
+from steersman.export.evidence.parity import draw_inputs
+from steersman.export.policies.graph import check_graph
+from steersman.export.quantization.layers import find_layers, watch
+from steersman.export.quantization.quantize import input_scale, quantize
 from steersman.export.vocabulary import Scheme
 from unit.export.conftest import Graph
 from unit.export.models import CASES, Case, Graphed

@@ -14,12 +14,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from steersman.bundle.errors import SteersmanError
 from steersman.bundle.specs import ObservationSpec
-from steersman.export import rollouts
-from steersman.export.environments import open_environments
-from steersman.export.oracle import Oracle
-from steersman.export.rollouts import play, sample_space
-from steersman.export.source import Source
-from steersman.export.states import boundary_states, gather_states
+from steersman.export.sources import rollouts
+from steersman.export.evidence.states import boundary_states, gather_states
+from steersman.export.policies.oracle import Oracle
+from steersman.export.sources.environments import open_environments
+from steersman.export.sources.rollouts import play, sample_space
+from steersman.export.sources.source import Source
 from unit.export.conftest import PLAIN, Graph
 from unit.export.models import DRIFT, Drift
 

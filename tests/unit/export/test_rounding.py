@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from steersman.export.rounding import (
+from steersman.export.quantization.rounding import (
     LEVELS,
     correct_weights,
     corrected_bias,
@@ -73,7 +73,7 @@ def test_rounding_in_blocks_is_rounding_one_by_one(monkeypatch: Any) -> None:
     exact = np.random.default_rng(3).normal(size=(7, 150))
     moments = second_moments(correlated(500, 150))
     blocked = round_weights(exact, moments)
-    monkeypatch.setattr("steersman.export.rounding.BLOCK", 1000)
+    monkeypatch.setattr("steersman.export.quantization.rounding.BLOCK", 1000)
     assert (round_weights(exact, moments).levels == blocked.levels).all()
 
 

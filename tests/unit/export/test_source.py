@@ -10,7 +10,7 @@ import pytest
 
 from steersman.bundle.errors import SteersmanError
 from steersman.export.settings import ExportSettings
-from steersman.export.source import Source, find_source
+from steersman.export.sources.source import Source, find_source
 from steersman.training import TrainingSettings, train_policy
 from unit.export.models import DRIFT
 

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from steersman.export.allowed import PLAIN
 from steersman.export.errors import DamagedFileError, ExportError, UnsafePickleError
-from steersman.export.plain import as_array
-from steersman.export.spaces import as_space, same_space
-from steersman.export.unpickle import Record, named, read_pickle
+from steersman.export.reading.allowed import PLAIN
+from steersman.export.reading.plain import as_array
+from steersman.export.reading.spaces import as_space, same_space
+from steersman.export.reading.unpickle import Record, named, read_pickle
 
 GYM_BOX = spaces.Box(np.array([-1, -np.inf], np.float32), np.array([1, 3], np.float32))
 SPACES = [

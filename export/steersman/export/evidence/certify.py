@@ -10,9 +10,9 @@ from steersman.bundle.manifest import Tolerance
 from steersman.bundle.session import PolicySession
 from steersman.bundle.specs import Contract
 from steersman.export.errors import ExportError
-from steersman.export.oracle import Answers, Oracle
-from steersman.export.parity import Array, Inputs, draw_inputs, draw_noise
-from steersman.export.states import States, pick
+from steersman.export.evidence.parity import Array, Inputs, draw_inputs, draw_noise
+from steersman.export.evidence.states import States, pick
+from steersman.export.policies.oracle import Answers, Oracle
 
 CLEAR = 0.5
 """Least margin, in nats, of the sampled choices: noise is drawn again for rows that are closer, so that a

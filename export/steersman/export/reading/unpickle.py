@@ -10,9 +10,9 @@ import io
 import pickle
 from typing import Any, ClassVar
 
-from steersman.export.allowed import DESCRIBED, PLAIN, canonical
 from steersman.export.errors import DamagedFileError, UnsafePickleError
-from steersman.export.plain import StandIn
+from steersman.export.reading.allowed import DESCRIBED, PLAIN, canonical
+from steersman.export.reading.plain import StandIn
 
 
 class Record:

@@ -9,9 +9,9 @@ from gymnasium import spaces
 
 from steersman.bundle.specs import BoxAction, Contract, DiscreteAction, DTypeName, NoiseSpec, ObservationSpec
 from steersman.export.errors import ExportUsageError
-from steersman.export.load import SavedPolicy
-from steersman.export.normalizer import Normalizer
-from steersman.export.source import Source
+from steersman.export.reading.load import SavedPolicy
+from steersman.export.reading.normalizer import Normalizer
+from steersman.export.sources.source import Source
 
 OUTPUTS = ("action", "sampled_action", "log_prob", "entropy", "distribution", "value")
 

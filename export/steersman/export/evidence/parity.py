@@ -13,8 +13,8 @@ from steersman.bundle.manifest import Parity
 from steersman.bundle.session import PolicySession
 from steersman.bundle.specs import BoxAction, Contract
 from steersman.export.errors import ParityError
-from steersman.export.evidence import answers
-from steersman.export.oracle import Answers, Oracle
+from steersman.export.evidence.comparison import answers
+from steersman.export.policies.oracle import Answers, Oracle
 
 Array = NDArray[Any]
 ACTION_TOLERANCE = 1e-5

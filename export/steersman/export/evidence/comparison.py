@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from steersman.bundle.manifest import Flips
 from steersman.bundle.session import PolicySession
 from steersman.bundle.specs import BoxAction, Contract, bounds
-from steersman.export.intervals import upper_bound
+from steersman.export.evidence.intervals import upper_bound
 
 Array = NDArray[Any]
 TIE = 1e-4

@@ -16,8 +16,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from steersman.export.layers import Layer, find_layers, replace_layer, watch
-from steersman.export.rounding import (
+from steersman.export.quantization.layers import Layer, find_layers, replace_layer, watch
+from steersman.export.quantization.rounding import (
     Matrix,
     RoundedWeights,
     correct_weights,

@@ -11,8 +11,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from steersman.export.errors import DamagedFileError, ExportUsageError
-from steersman.export.plain import as_array
-from steersman.export.unpickle import Record, named, read_pickle
+from steersman.export.reading.plain import as_array
+from steersman.export.reading.unpickle import Record, named, read_pickle
 
 Array = NDArray[Any]
 CLASS = "stable_baselines3.common.vec_env.vec_normalize.VecNormalize"

@@ -16,8 +16,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch.distributions import Categorical
 
-from steersman.export.load import SavedPolicy
-from steersman.export.normalizer import Normalizer
+from steersman.export.reading.load import SavedPolicy
+from steersman.export.reading.normalizer import Normalizer
 
 Array = NDArray[Any]
 CHUNK = 8192

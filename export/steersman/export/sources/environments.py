@@ -13,9 +13,9 @@ import gymnasium
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from steersman.export.errors import ExportUsageError
-from steersman.export.load import SavedPolicy
-from steersman.export.source import Source
-from steersman.export.spaces import same_space
+from steersman.export.reading.load import SavedPolicy
+from steersman.export.reading.spaces import same_space
+from steersman.export.sources.source import Source
 
 COPIES = 25
 """Environments stepped together; asking the policy about 25 rows costs little more than about one."""

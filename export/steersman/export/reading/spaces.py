@@ -11,8 +11,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from steersman.export.errors import DamagedFileError, UnsupportedError
-from steersman.export.plain import PlainDType, as_array
-from steersman.export.unpickle import Record
+from steersman.export.reading.plain import PlainDType, as_array
+from steersman.export.reading.unpickle import Record
 
 AnySpace = spaces.Space[Any]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.specs import ObservationSpec, bounds
-from steersman.export.rollouts import Rollout
+from steersman.export.sources.rollouts import Rollout
 
 Array = NDArray[Any]
 CALIBRATION_SHARE = 4

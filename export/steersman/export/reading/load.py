@@ -13,12 +13,12 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
 
-from steersman.export.algorithms import infer_algorithm
-from steersman.export.allowed import ACTIVATIONS
-from steersman.export.archive import Archive, read_archive
 from steersman.export.errors import DamagedFileError, UnsupportedError
-from steersman.export.spaces import AnySpace, as_space
-from steersman.export.unpickle import named
+from steersman.export.reading.algorithms import infer_algorithm
+from steersman.export.reading.allowed import ACTIVATIONS
+from steersman.export.reading.archive import Archive, read_archive
+from steersman.export.reading.spaces import AnySpace, as_space
+from steersman.export.reading.unpickle import named
 from steersman.export.vocabulary import Algorithm
 
 POLICY_CLASS = "stable_baselines3.common.policies.ActorCriticPolicy"

@@ -14,11 +14,17 @@ from steersman.bundle.certificate import Certificate
 from steersman.bundle.manifest import RejectedVariant, Tolerance
 from steersman.bundle.session import PolicySession
 from steersman.bundle.specs import Contract
-from steersman.export.certify import measure_tolerance
 from steersman.export.errors import ExportError
-from steersman.export.evidence import Baseline, Evidence, compare, measure_baseline, measure_latency
-from steersman.export.graph import check_graph
-from steersman.export.quantize import quantize
+from steersman.export.evidence.certify import measure_tolerance
+from steersman.export.evidence.comparison import (
+    Baseline,
+    Evidence,
+    compare,
+    measure_baseline,
+    measure_latency,
+)
+from steersman.export.policies.graph import check_graph
+from steersman.export.quantization.quantize import quantize
 from steersman.export.vocabulary import Scheme
 
 Array = NDArray[Any]

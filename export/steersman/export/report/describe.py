@@ -9,9 +9,9 @@ from steersman.bundle.digest import sha256
 from steersman.bundle.manifest import Environment, Provenance, Variant
 from steersman.export.errors import ExportError, ExportUsageError
 from steersman.export.libraries import exporting_versions
-from steersman.export.load import SavedPolicy
-from steersman.export.source import Source
-from steersman.export.variants import Candidate, Choice
+from steersman.export.quantization.variants import Candidate, Choice
+from steersman.export.reading.load import SavedPolicy
+from steersman.export.sources.source import Source
 
 FP32_FILE = "policy.onnx"
 INT8_FILE = "policy.int8.onnx"

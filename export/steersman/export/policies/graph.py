@@ -13,10 +13,10 @@ from steersman.bundle.session import CONTRACT_KEY
 from steersman.bundle.specs import Contract
 from steersman.export.errors import ExportError
 from steersman.export.libraries import installed_version
-from steersman.export.load import SavedPolicy
-from steersman.export.modules import policy_module
-from steersman.export.normalizer import Normalizer
+from steersman.export.policies.modules import policy_module
 from steersman.export.quiet import quietly
+from steersman.export.reading.load import SavedPolicy
+from steersman.export.reading.normalizer import Normalizer
 
 OPSET = 20
 """ONNX Runtime 1.17 and later run it."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from steersman.bundle.specs import Mode
-from steersman.export.oracle import Oracle
+from steersman.export.policies.oracle import Oracle
 
 Array = NDArray[Any]
 LEAST_STEPS = 8_000

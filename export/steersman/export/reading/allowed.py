@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from steersman.export.plain import NUMBERS, FromBuffer, Latin1, PlainArray, PlainDType, Scalar
+from steersman.export.reading.plain import NUMBERS, FromBuffer, Latin1, PlainArray, PlainDType, Scalar
 
 _CONTAINERS = (
     bool,

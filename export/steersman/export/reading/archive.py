@@ -18,7 +18,7 @@ import torch
 
 from steersman.bundle.digest import sha256
 from steersman.export.errors import DamagedFileError, ExportUsageError, UnsupportedError
-from steersman.export.unpickle import read_pickle
+from steersman.export.reading.unpickle import read_pickle
 
 DATA = "data"
 WEIGHTS = "policy.pth"

@@ -13,9 +13,9 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
-from steersman.export.alignment import in_whole_packets, row_sums, with_aligned_activations
-from steersman.export.load import SavedPolicy
-from steersman.export.normalizer import Normalizer
+from steersman.export.policies.alignment import in_whole_packets, row_sums, with_aligned_activations
+from steersman.export.reading.load import SavedPolicy
+from steersman.export.reading.normalizer import Normalizer
 
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 """Action, sampled action, log probability, entropy, distribution and value."""

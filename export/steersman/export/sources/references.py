@@ -11,7 +11,7 @@ from steersman.bundle.features import named_feature_matrix
 from steersman.bundle.manifest import ReferenceInfo
 from steersman.bundle.reference import pack_references
 from steersman.bundle.specs import Contract
-from steersman.export.rollouts import Episode, Rollout
+from steersman.export.sources.rollouts import Episode, Rollout
 from steersman.monitoring.columns import watched_features
 from steersman.monitoring.reference import build_reference
 

@@ -1,0 +1,1 @@
+"""8-bit variants of a graph, and the choice among them."""
