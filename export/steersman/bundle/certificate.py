@@ -186,10 +186,10 @@ def _run_alone(
 def _run_beside_extremes(
     session: PolicySession, inputs: Mapping[str, Array], names: tuple[str, ...]
 ) -> dict[str, Array]:
-    """Runs the rows at the even places of a batch whose odd places hold extreme observations."""
+    """Runs the rows at the even places of a batch whose odd places hold extreme observations and states."""
     mixed = {name: np.repeat(array, 2, axis=0) for name, array in inputs.items()}
     for name, array in mixed.items():
-        if name == "obs" or name.startswith("obs/"):
+        if name == "obs" or name.startswith(("obs/", "state/")):
             array[1::2] = _extremes(array[1::2])
     return {name: out[::2] for name, out in zip(names, _run(session, names, mixed), strict=True)}
 

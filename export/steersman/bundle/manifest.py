@@ -23,6 +23,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 MANIFEST_FILE = "manifest.json"
 REFERENCE_FILE = "reference.npz"
 CERTIFICATE_FILE = "certificate.npz"
+SIGNATURE_FILE = "manifest.sig"
 
 
 class Environment(Spec):
@@ -51,6 +52,7 @@ class Provenance(Spec):
         run: Name of the training run.
         mean_return: Mean evaluation return that training reached, in the environment's unit.
         train_steps: Environment steps trained.
+        trusted_code: Modules of the user that were imported to read the policy (`--trust-code`).
     """
 
     algorithm: str
@@ -61,6 +63,7 @@ class Provenance(Spec):
     run: str | None = None
     mean_return: float | None = None
     train_steps: int | None = None
+    trusted_code: tuple[str, ...] = ()
 
 
 class Tolerance(Spec):
@@ -91,18 +94,42 @@ class Flips(Spec):
     upper_95: float
 
 
+class Returns(Spec):
+    """Undiscounted return over episodes that every form of the policy plays greedily with the same seeds.
+
+    Attributes:
+        episodes: Episodes, the same number and seeds for every form.
+        mean: Mean return.
+        low_95: Lower end of the 95 % interval of the mean.
+        high_95: Its upper end.
+        difference: Mean paired difference from fp32; None for fp32 itself.
+        difference_low_95: Lower end of the difference's 95 % interval.
+        difference_high_95: Its upper end.
+    """
+
+    episodes: int
+    mean: float
+    low_95: float
+    high_95: float
+    difference: float | None = None
+    difference_low_95: float | None = None
+    difference_high_95: float | None = None
+
+
 class Variant(Spec):
     """One form of the policy.
 
     Attributes:
         file: ONNX file in the bundle.
-        scheme: How it was made: `float32`, `static_qdq`, `static_qdq_hidden` or `weight_only`.
+        scheme: How it was made: `float32`, `static_qdq`, `static_qdq_conv`, `static_qdq_hidden`,
+            `weight_only` or `dynamic`.
         size_bytes: Size of the file.
         latency_us: Median microseconds of one run on the exporting host, by batch size.
         tolerance: What the certificate allows.
         flips: Evidence against fp32; None for fp32 itself.
         max_error: Largest difference of a distribution parameter from fp32.
         mean_total_variation: Mean total variation distance of the action distribution from fp32's.
+        returns: Over paired episodes; None where no environment was known.
     """
 
     file: FileName
@@ -113,15 +140,20 @@ class Variant(Spec):
     flips: Flips | None = None
     max_error: float | None = None
     mean_total_variation: float | None = None
+    returns: Returns | None = None
 
 
 class RejectedVariant(Spec):
-    """A variant that was tried and left out, with the reason."""
+    """A variant that was tried and left out, with the reason; the rest as for `Variant`."""
 
     scheme: str
     reason: str
+    size_bytes: int | None = None
     flips: Flips | None = None
     latency_us: dict[int, float] = {}
+    max_error: float | None = None
+    mean_total_variation: float | None = None
+    returns: Returns | None = None
 
 
 class Parity(Spec):
@@ -133,6 +165,8 @@ class Parity(Spec):
         ties: States left out as ties.
         max_action_error: Largest difference of a continuous action.
         max_parameter_error: Largest difference of a distribution parameter.
+        sequence_steps: Steps of recurrent sequences compared, each with its own carried state; 0 for others.
+        returns: What SB3's own policy reached in the episodes that judge the variants.
     """
 
     states: int
@@ -140,6 +174,8 @@ class Parity(Spec):
     ties: int
     max_action_error: float
     max_parameter_error: float
+    sequence_steps: int = 0
+    returns: Returns | None = None
 
 
 class ReferenceInfo(Spec):
@@ -147,6 +183,8 @@ class ReferenceInfo(Spec):
 
     Attributes:
         synthetic: True for samples of the observation space, where no environment was known.
+        source: Where the observations come from: `environment`, `recorded` (a file that the user gave) or
+            `space`; empty in bundles of before this was kept.
         features: Observation elements that it covers: all of them, or none where there are too many.
         episodes: Number of episodes by serving mode.
         steps: Number of steps, likewise.
@@ -154,6 +192,7 @@ class ReferenceInfo(Spec):
     """
 
     synthetic: bool
+    source: Literal["", "environment", "recorded", "space"] = ""
     features: Annotated[int, Field(ge=0)] = 0
     episodes: dict[str, int] = {}
     steps: dict[str, int] = {}

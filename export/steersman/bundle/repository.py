@@ -20,8 +20,10 @@ from steersman.bundle.errors import (
     BundleNotFoundError,
     UsageError,
 )
-from steersman.bundle.manifest import MANIFEST_FILE, POLICY_NAME, FileDigest, Manifest
+from steersman.bundle.manifest import MANIFEST_FILE, POLICY_NAME, SIGNATURE_FILE, FileDigest, Manifest
 
+Seal = Callable[[bytes], bytes]
+"""From the bytes of a manifest to those of its `manifest.sig`."""
 ManifestBuilder = Callable[[int, dict[str, FileDigest]], Manifest]
 """Makes the manifest from the version that was claimed and the digests of the other files."""
 
@@ -74,13 +76,22 @@ class Repository:
         return _named_alike(bundle, policy, version or versions[-1])
 
     def publish(
-        self, policy: str, files: Mapping[str, bytes], build: ManifestBuilder, version: int | None = None
+        self,
+        policy: str,
+        files: Mapping[str, bytes],
+        build: ManifestBuilder,
+        version: int | None = None,
+        *,
+        overwrite: bool = False,
+        seal: Seal | None = None,
     ) -> Bundle:
         """Writes a bundle: all of it or nothing.
 
         The files are written to a temporary folder beside the versions. The version's own folder is then
         made, which fails where there is one, and the temporary one renamed onto it while it is still empty:
         two exporters never get the same version. Without `version`, the next above all numbers is taken.
+        With `seal`, the bundle is signed before anybody can see it. With `overwrite`, an existing version is set aside first, and comes back if the new one cannot take
+        its place.
 
         Raises:
             BundleExistsError: The version is there already.
@@ -94,7 +105,7 @@ class Repository:
         except OSError as error:
             raise _cannot_write(folder, error) from error
         try:
-            return self._publish(staging, files, build, version)
+            return self._publish(staging, files, build, version, overwrite=overwrite, seal=seal)
         except OSError as error:
             raise _cannot_write(folder, error) from error
         finally:
@@ -102,7 +113,14 @@ class Repository:
             _remove_if_empty(folder)
 
     def _publish(
-        self, staging: Path, files: Mapping[str, bytes], build: ManifestBuilder, version: int | None
+        self,
+        staging: Path,
+        files: Mapping[str, bytes],
+        build: ManifestBuilder,
+        version: int | None,
+        *,
+        overwrite: bool,
+        seal: Seal | None,
     ) -> Bundle:
         for name, data in files.items():
             _write(staging / name, data)
@@ -112,16 +130,18 @@ class Repository:
         staging.chmod(0o755)
         while True:
             claimed = version or _next_free(staging.parent)
-            manifest = build(claimed, digests)
-            _write(staging / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode() + b"\n")
+            manifest = build(claimed, digests).model_dump_json(indent=2).encode() + b"\n"
+            _write(staging / MANIFEST_FILE, manifest)
+            if seal is not None:
+                _write(staging / SIGNATURE_FILE, seal(manifest))
             target = staging.parent / str(claimed)
-            if _claim(staging, target):
+            if _claim(staging, target) or (overwrite and _replace(staging, target)):
                 return Bundle.open(target)
             if version is not None:
                 raise BundleExistsError(
                     f"version {version} exists already",
                     where=str(target),
-                    hint="Choose another version, or leave the choice to the exporter.",
+                    hint="Choose another version, leave the choice to the exporter, or give --overwrite.",
                 )
 
 
@@ -194,6 +214,20 @@ def _claim(staging: Path, target: Path) -> bool:
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
             return False
         raise
+    return True
+
+
+def _replace(staging: Path, target: Path) -> bool:
+    """Puts the new folder where another one is; that one is set aside in between."""
+    aside = Path(tempfile.mkdtemp(prefix=".replaced-", dir=target.parent))
+    old = target.rename(aside / target.name)
+    try:
+        staging.rename(target)
+    except OSError:
+        old.rename(target)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
     return True
 
 

@@ -76,13 +76,19 @@ class PolicySession:
         observations: Mapping[str, Array],
         action_mask: NDArray[np.bool_] | None = None,
         noise: NDArray[np.float32] | None = None,
+        state: Mapping[str, Array] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
     ) -> dict[str, Array]:
-        """Adds what is left out: an all-true mask, and noise that no greedy output depends on.
+        """Adds what is left out.
+
+        That is an all-true mask, noise that no greedy output depends on, and a recurrent state of zeros.
 
         Args:
             observations: By graph input name (`obs`, `obs/<key>`), each [N, *shape] of the declared dtype.
             action_mask: [N, mask width].
             noise: [N, noise width].
+            state: By state name, each [N, *shape]; None begins every row's episode.
+            episode_start: [N], true where an episode begins; None where none does.
         """
         rows = len(next(iter(observations.values())))
         feeds = dict(observations)
@@ -92,6 +98,11 @@ class PolicySession:
             )
         if self._noise_width:
             feeds["noise"] = _neutral_noise(rows, self._noise_width) if noise is None else noise
+        for spec in self.contract.state:
+            zero = np.zeros((rows, *spec.shape), spec.dtype) if state is None else state[spec.name]
+            feeds[f"state/{spec.name}"] = zero
+        if self.contract.state:
+            feeds["episode_start"] = np.zeros(rows, np.bool_) if episode_start is None else episode_start
         return feeds
 
 
@@ -102,10 +113,7 @@ def reason(error: Exception) -> str:
 
 
 def _check_names(inputs: AbstractSet[str], outputs: AbstractSet[str], contract: Contract, where: str) -> None:
-    expected = {spec.input_name for spec in contract.observations}
-    expected |= {f"state/{spec.name}" for spec in contract.state}
-    expected |= {"action_mask"} if contract.mask_width else set()
-    expected |= {"noise"} if contract.noise else set()
+    expected = set(contract.inputs)
     if inputs != expected:
         raise BundleCorruptError(
             f"the graph takes {_listed(inputs)}", where=where, expected=f"{_listed(expected)} by its contract"

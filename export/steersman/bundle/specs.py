@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 DTypeName = Literal[
     "bool",
@@ -176,7 +176,11 @@ ActionSpec = Annotated[
 
 
 class StateSpec(Spec):
-    """One recurrent state tensor: graph input `state/<name>`, output `next_state/<name>`, zero at first."""
+    """One recurrent state tensor: graph input `state/<name>`, output `next_state/<name>`, zero at first.
+
+    A recurrent graph also takes `episode_start` (bool [N]): true in a row means that its state is taken as
+    zero, whatever it holds.
+    """
 
     name: str
     dtype: DTypeName = "float32"
@@ -187,14 +191,38 @@ class NoiseSpec(Spec):
     """The graph input `noise` [N, width] that makes sampling a pure function.
 
     `uniform`: float32 in the open interval (0, 1), one column per mask column (Gumbel-max).
-    `normal`: float32 standard normals, one column per action element.
+    `normal`: float32 standard normals, one column per action element; with gSDE (state-dependent
+    exploration) one per entry of the exploration matrix [latent features, action elements], row-major.
+
+    Attributes:
+        law: Distribution of the numbers.
+        width: Columns.
+        scope: `step` for fresh numbers at every decision; `episode` where training kept them for longer
+            (gSDE). Fresh numbers are right in law for every single decision; kept ones also give the
+            smooth exploration over time.
     """
 
     law: Literal["uniform", "normal"]
     width: Annotated[int, Field(ge=1)]
+    scope: Literal["step", "episode"] = "step"
+
+
+class WrapperSpec(Spec):
+    """A wrapper of the training environment that stays outside the graph: the caller applies it.
+
+    Attributes:
+        name: Such as `frame_stack`, `time_feature` or `history`.
+        arguments: What it was made with, such as `{"frames": 4}`.
+        instruction: What the caller has to do, in a sentence.
+    """
+
+    name: str
+    arguments: dict[str, JsonValue] = {}
+    instruction: str
 
 
 Mode = Literal["greedy", "sampled"]
+Distribution = Literal["categorical", "gaussian", "squashed_gaussian", "q_values", "deterministic"]
 
 
 class Contract(Spec):
@@ -205,19 +233,24 @@ class Contract(Spec):
         action: The action space.
         state: Recurrent state, empty for most policies.
         noise: What sampling needs; None where the algorithm has no distribution.
-        distribution: `categorical` (one per mask segment), `gaussian` (diagonal), `q_values` or
-            `deterministic`; says what the output `distribution` holds.
+        distribution: Says what the output `distribution` holds. `categorical`: masked log-probabilities,
+            one column per mask column. `gaussian`: mean, then log standard deviation, of each action
+            element. `squashed_gaussian`: the same before tanh and rescaling to the action's bounds.
+            `q_values`: masked Q-values, one per mask column. `deterministic`: there is no such output.
         outputs: Names of the graph's outputs.
         inside: What the graph does beside the networks, in order, for people.
+        wrappers: What the training environment did to observations or actions that the graph does not:
+            callers must.
     """
 
     observations: tuple[ObservationSpec, ...]
     action: ActionSpec
     state: tuple[StateSpec, ...] = ()
     noise: NoiseSpec | None = None
-    distribution: Literal["categorical", "gaussian", "q_values", "deterministic"]
+    distribution: Distribution
     outputs: tuple[str, ...]
     inside: tuple[str, ...] = ()
+    wrappers: tuple[WrapperSpec, ...] = ()
 
     @model_validator(mode="after")
     def _outputs_suffice(self) -> Contract:
@@ -226,6 +259,15 @@ class Contract(Spec):
             msg = f"outputs lack {', '.join(missing)}"
             raise ValueError(msg)
         return self
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the graph's inputs, in the order in which the graph takes them."""
+        names = [spec.input_name for spec in self.observations]
+        names += ["action_mask"] if self.mask_width else []
+        names += ["noise"] if self.noise else []
+        names += [f"state/{spec.name}" for spec in self.state]
+        return (*names, "episode_start") if self.state else tuple(names)
 
     @property
     def modes(self) -> tuple[Mode, ...]:

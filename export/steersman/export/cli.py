@@ -19,23 +19,32 @@ def export(  # cap: parameters, one for each option
     repository: options.RepositoryFolder = Path("bundles"),
     policy: options.Policy = None,
     version: options.Version = None,
+    overwrite: options.Overwrite = False,
     env: options.Env = None,
     env_kwargs: options.EnvKwargs = None,
     env_import: options.EnvImport = None,
+    observations: options.Observations = None,
+    wrapper: options.Wrapper = None,
+    declare_wrapper: options.DeclareWrapper = None,
+    image_layout: options.ImageLayout = None,
     vecnormalize: options.VecNormalize = None,
     algo: options.Algo = None,
+    trust_code: options.TrustCode = False,
+    import_path: options.ImportPath = None,
     feature_names: options.FeatureNames = None,
     action_names: options.ActionNames = None,
     reference_episodes: options.ReferenceEpisodes = 100,
+    no_int8: options.NoInt8 = False,
     require_int8: options.RequireInt8 = False,
+    sign: options.Sign = None,
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Export an SB3 policy as a verified ONNX bundle, quantized where that changes no decisions.
 
-    Nothing that the file contains is run. The bundle is written only when the
-    graph answers as SB3 does.
+    Nothing that the file contains is run, unless you say --trust-code. The bundle
+    is written only when the graph answers as SB3 does.
 
     Exit status: 0 done, 1 a check failed, 2 used wrongly.
     """
@@ -48,12 +57,21 @@ def export(  # cap: parameters, one for each option
             "repository": repository,
             "policy": policy,
             "version": version,
+            "overwrite": overwrite,
             "env_id": env,
             "env_import": env_import,
+            "observations": observations,
+            "wrapper": wrapper or (),
+            "declare_wrapper": declare_wrapper or (),
+            "image_layout": image_layout,
             "vecnormalize": vecnormalize,
             "algo": algo,
+            "trust_code": trust_code,
+            "import_path": import_path or (),
             "reference_episodes": reference_episodes,
+            "int8": not no_int8,
             "require_int8": require_int8,
+            "sign": sign,
             "seed": seed,
         },
         env_kwargs=env_kwargs or [],

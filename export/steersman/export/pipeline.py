@@ -8,46 +8,41 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from steersman.bundle.bundle import Bundle
-from steersman.bundle.certificate import Certificate
 from steersman.bundle.digest import contract_digest
 from steersman.bundle.errors import BundleExistsError
-from steersman.bundle.manifest import CERTIFICATE_FILE, REFERENCE_FILE, FileDigest, Manifest, Parity
-from steersman.bundle.repository import Repository
-from steersman.bundle.specs import Contract, Mode
+from steersman.bundle.manifest import CERTIFICATE_FILE, REFERENCE_FILE, FileDigest, Manifest
+from steersman.bundle.reference import unpack_references
+from steersman.bundle.repository import Repository, Seal
+from steersman.bundle.specs import Contract
 from steersman.export.errors import ExportError, GateError
-from steersman.export.evidence.certify import write_certificate
-from steersman.export.evidence.comparison import measure_baseline
-from steersman.export.evidence.parity import check_parity, draw_inputs
-from steersman.export.evidence.states import States, gather_states, pick
-from steersman.export.policies.contract import build_contract
-from steersman.export.policies.graph import OPSET, build_graph, label_graph
+from steersman.export.examination import Examined, Subject, examine
+from steersman.export.gathering import gather_rollouts
+from steersman.export.policies.contract import action_spec, build_contract, observation_specs
+from steersman.export.policies.families import family_of
+from steersman.export.policies.graph import OPSET
 from steersman.export.policies.oracle import Oracle
-from steersman.export.quantization.variants import Choice, Workbench, choose_variants
+from steersman.export.quantization.variants import Choice
 from steersman.export.quiet import one_torch_thread, quietly
 from steersman.export.reading.load import SavedPolicy, load_policy
-from steersman.export.reading.normalizer import load_normalizer
+from steersman.export.reading.trusted import TrustedCode
 from steersman.export.report.card import CARD_FILE, write_card
+from steersman.export.report.data import ReportData, describe_host
 from steersman.export.report.describe import FP32_FILE, INT8_FILE, describe_variants, provenance
+from steersman.export.report.page import REPORT_FILE, write_report
 from steersman.export.settings import ExportSettings
-from steersman.export.sources.environments import open_environments
+from steersman.export.signing.command import open_key
+from steersman.export.signing.sign import seal_with
+from steersman.export.sources.episodes import Rollout
 from steersman.export.sources.references import describe_rollouts, pack_rollouts
-from steersman.export.sources.rollouts import Rollout, play, sample_space
-from steersman.export.sources.source import find_source
-from steersman.export.vocabulary import Scheme
+from steersman.export.sources.setting import Setting, find_setting
+from steersman.export.sources.source import Source, find_source
 
-Array = NDArray[Any]
 Progress = Callable[[str, float], None]
 """Called with what is going on and the share that is done, on the exporting thread."""
-
-PARITY_ROWS = 10_000
-MODES: tuple[Mode, ...] = ("greedy", "sampled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +74,8 @@ def export_policy(settings: ExportSettings, progress: Progress | None = None) ->
         stack.enter_context(torch.random.fork_rng(devices=[]))
         torch.manual_seed(settings.seed)
         exported = _Export(settings, progress or (lambda _, __: None))
-        bundle = exported.run()
-    return Exported(bundle, time.monotonic() - began, exported.source.notes)
+        bundle, notes = exported.run()
+    return Exported(bundle, time.monotonic() - began, notes)
 
 
 class _Export:
@@ -92,24 +87,41 @@ class _Export:
         self.source = find_source(settings)
         self.policy = settings.policy or self.source.policy_name
         self.repository = Repository(settings.repository)
-        self.rng = np.random.default_rng(settings.seed)
 
-    def run(self) -> Bundle:
+    def run(self) -> tuple[Bundle, tuple[str, ...]]:
+        settings, source = self.settings, self.source
         self._check_repository()
+        seal = seal_with(open_key(settings.sign)) if settings.sign else None
         self.say("Reading the policy", 0.0)
-        saved = load_policy(self.source.zip, self.source.algo)
-        file = self.source.vecnormalize
-        oracle = Oracle(saved, load_normalizer(file, saved.observation_space) if file else None)
-        contract = build_contract(saved, oracle.normalizer, self.source)
-        rollouts = self._rollouts(oracle)
-        states = gather_states(rollouts, contract.observations[0], self.rng)
-        examined = self._examine(oracle, contract, states)
-        if examined.choice.int8 is None and self.settings.require_int8:
+        trust = TrustedCode(settings.import_path) if settings.trust_code else None
+        saved = load_policy(source.zip, source.algo, trust=trust)
+        setting = find_setting(source, saved)
+        oracle = Oracle(family_of(saved), setting.preparation)
+        contract = _contract(source, saved, setting, oracle)
+        rollouts = gather_rollouts(
+            oracle,
+            setting,
+            contract,
+            observations=settings.observations,
+            episodes=settings.reference_episodes,
+            seed=settings.seed,
+            say=self._part(0.05, 0.3),
+        )
+        stage = setting.stage if settings.reference_episodes else None
+        subject = Subject(self.policy, oracle, contract, stage)
+        examined = examine(
+            subject, rollouts, int8=settings.int8, seed=settings.seed, say=self._part(0.35, 0.45)
+        )
+        if examined.choice.int8 is None and settings.require_int8:
             raise _no_int8(examined.choice)
-        self.say("Measuring the reference", 0.8)
-        reference = pack_rollouts(rollouts, contract, self.settings.seed)
-        self.say("Writing the bundle", 0.98)
-        return self._publish(saved, contract, examined, rollouts, reference)
+        notes = (*source.notes, *setting.notes)
+        manifest = self._manifest(saved, contract, examined, rollouts)
+        files = self._files(manifest, examined, rollouts, notes)
+        return self._publish(manifest, files, seal), notes
+
+    def _part(self, first: float, share: float) -> Progress:
+        """Progress of a part of the whole."""
+        return lambda what, done: self.say(what, first + share * done)
 
     def _check_repository(self) -> None:
         """The repository's own checks come last and decide; these save the wait."""
@@ -119,66 +131,24 @@ class _Export:
             raise ExportError(
                 "bundles cannot be written here", where=str(existing), expected="a folder of yours"
             )
-        if version is not None and version in self.repository.versions(self.policy):
+        if self.settings.overwrite or version is None:
+            return
+        if version in self.repository.versions(self.policy):
             raise BundleExistsError(
                 f"version {version} exists already",
                 where=str(self.repository.root / self.policy),
-                hint="Choose another version, or leave the choice to the exporter.",
+                hint="Choose another version, leave the choice to the exporter, or give --overwrite.",
             )
 
-    def _rollouts(self, oracle: Oracle) -> tuple[Rollout, ...]:
-        settings, source = self.settings, self.source
-        if source.env_id is None or settings.reference_episodes == 0:
-            self.say("Sampling the observation space", 0.05)
-            return tuple(
-                sample_space(oracle, mode, settings.reference_episodes, settings.seed) for mode in MODES
-            )
-        with open_environments(source, oracle.saved, settings.seed) as envs:
-            return tuple(
-                play(oracle, envs, mode, settings.reference_episodes, self._playing(i, mode))
-                for i, mode in enumerate(MODES)
-            )
-
-    def _playing(self, i: int, mode: Mode) -> Callable[[int], None]:
-        def told(steps: int) -> None:
-            if steps % 1_000 < 25:
-                self.say(f"Playing {mode} episodes, {steps:,} steps", 0.05 + 0.15 * i)
-
-        return told
-
-    def _examine(self, oracle: Oracle, contract: Contract, states: States) -> _Examined:
-        self.say("Exporting the graph", 0.35)
-        digest = contract_digest(contract)
-        model = build_graph(oracle.saved, oracle.normalizer, contract)
-        label_graph(model, self.policy, digest)
-        bench = Workbench(model, contract, digest)
-        fp32 = bench.candidate(model, Scheme.FLOAT32)
-        self.say("Comparing with SB3", 0.5)
-        baseline = measure_baseline(fp32.session, states.evaluation)
-        rows = np.concatenate([pick(states.evaluation, PARITY_ROWS, self.rng), states.boundary])
-        inputs = draw_inputs(rows, contract, self.rng)
-        parity = check_parity(fp32.session, oracle, inputs, baseline.tie_gap)
-        certificate = write_certificate(oracle, fp32.session, states, baseline.tie_gap, self.rng)
-        choice = choose_variants(
-            bench,
-            fp32,
-            baseline,
-            certificate,
-            calibration=states.calibration,
-            progress=lambda share: self.say("Quantizing", 0.55 + 0.25 * share),
-        )
-        return _Examined(parity, certificate, choice)
-
-    def _publish(
+    def _manifest(
         self,
         saved: SavedPolicy,
         contract: Contract,
-        examined: _Examined,
+        examined: Examined,
         rollouts: Sequence[Rollout],
-        reference: bytes,
-    ) -> Bundle:
+    ) -> Manifest:
         choice = examined.choice
-        manifest = Manifest(
+        return Manifest(
             policy=self.policy,
             version=1,
             created=datetime.now(UTC),
@@ -192,32 +162,49 @@ class _Export:
             reference=describe_rollouts(rollouts, contract),
             files={},
         )
+
+    def _files(
+        self, manifest: Manifest, examined: Examined, rollouts: Sequence[Rollout], notes: tuple[str, ...]
+    ) -> dict[str, bytes]:
+        choice, findings = examined.choice, examined.findings
+        self.say("Measuring the reference", 0.8)
+        reference = pack_rollouts(rollouts, manifest.contract, self.settings.seed)
+        self.say("Writing the report", 0.95)
+        data = ReportData(findings.differences, findings.allowed, host=describe_host(), notes=notes)
         files = {
             FP32_FILE: choice.fp32.model,
             REFERENCE_FILE: reference,
             CERTIFICATE_FILE: examined.certificate.pack(),
             CARD_FILE: write_card(manifest).encode(),
+            REPORT_FILE: write_report(manifest, unpack_references(reference, REFERENCE_FILE), data),
         }
-        if choice.int8 is not None:
-            files[INT8_FILE] = choice.int8.model
+        return files | ({INT8_FILE: choice.int8.model} if choice.int8 is not None else {})
+
+    def _publish(self, manifest: Manifest, files: dict[str, bytes], seal: Seal | None) -> Bundle:
+        self.say("Writing the bundle", 0.99)
 
         def build(version: int, digests: dict[str, FileDigest]) -> Manifest:
             return manifest.model_copy(update={"version": version, "files": digests})
 
-        return self.repository.publish(self.policy, files, build, self.settings.version)
+        settings = self.settings
+        return self.repository.publish(
+            self.policy, files, build, settings.version, overwrite=settings.overwrite, seal=seal
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class _Examined:
-    """What the examination of the graph and its variants found."""
-
-    parity: Parity
-    certificate: Certificate
-    choice: Choice
+def _contract(source: Source, saved: SavedPolicy, setting: Setting, oracle: Oracle) -> Contract:
+    return build_contract(
+        observation_specs(setting.observation_space, source.feature_names or ()),
+        action_spec(saved.action_space, source.action_names or ()),
+        oracle.family.traits,
+        setting.preparation,
+        setting.wrapping.declared,
+    )
 
 
 def _no_int8(choice: Choice) -> GateError:
     reasons = "; ".join(f"{rejected.scheme}: {rejected.reason}" for rejected in choice.rejected)
     return GateError(
-        f"no int8 variant passed its gates ({reasons})", hint="Leave --require-int8 out to ship fp32 alone."
+        f"no int8 variant passed its gates ({reasons or 'none was made'})",
+        hint="Leave --require-int8 out to ship fp32 alone.",
     )

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from steersman.bundle.manifest import PolicyName
-from steersman.export.vocabulary import Algorithm
+from steersman.export.vocabulary import Algorithm, ImageLayout
 
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+
+class NamedWrapper(BaseModel):
+    """A wrapper around the environment, as a run or a person names it.
+
+    It is also read from text, the name alone or with its arguments, such as `frame_stack:{"frames": 4}`.
+
+    Attributes:
+        name: A name that export knows, such as `frame_stack`, or the path of a class.
+        arguments: What it was made with.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    arguments: dict[str, JsonValue] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_line(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        name, separator, arguments = value.partition(":")
+        try:
+            return {"name": name, "arguments": json.loads(arguments) if separator else {}}
+        except json.JSONDecodeError as error:
+            msg = f"expected NAME or NAME:ARGUMENTS with arguments as a JSON object ({error})"
+            raise ValueError(msg) from error
 
 
 class ExportSettings(BaseModel):
@@ -19,7 +48,7 @@ class ExportSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: Path
-    """An SB3 zip, or a run folder that `steersman train` wrote."""
+    """An SB3 zip, or a run folder that `steersman train` or rl-baselines3-zoo wrote."""
     repository: Path
     """Folder of bundles; made when it is not there."""
     policy: PolicyName | None = None
@@ -30,6 +59,14 @@ class ExportSettings(BaseModel):
     env_kwargs: dict[str, JsonValue] = {}
     env_import: str | None = None
     """Module to import first: it registers the environment."""
+    observations: Path | None = None
+    """File of observations that the policy saw, `obs` or `obs/<key>` [N, *shape]; see `sources.recorded`."""
+    wrapper: tuple[NamedWrapper, ...] = ()
+    """Wrappers around the training environment, innermost first; they replace those that a run names."""
+    declare_wrapper: tuple[NamedWrapper, ...] = ()
+    """Wrappers that export does not know and that callers of the policy will apply."""
+    image_layout: ImageLayout | None = None
+    """None is that of the environment, and where none is known SB3's own: channels first."""
     vecnormalize: Path | None = None
     """File that `VecNormalize.save` wrote."""
     algo: Algorithm | None = None
@@ -40,3 +77,13 @@ class ExportSettings(BaseModel):
     """Episodes per serving mode that the reference is measured on; 0 plays none."""
     require_int8: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    overwrite: bool = False
+    """Replaces the version asked for when it exists."""
+    int8: bool = True
+    """Makes 8-bit variants too."""
+    trust_code: bool = False
+    """Runs what the file names or contains outside the list: the user's own modules and pickled classes."""
+    import_path: tuple[Path, ...] = ()
+    """Folders that the user's modules are found in, with `trust_code`."""
+    sign: Path | None = None
+    """Private key to sign the manifest with."""

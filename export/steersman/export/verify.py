@@ -1,4 +1,4 @@
-"""Checking a bundle anywhere: every file's digest, and every variant's certificate. No torch is needed."""
+"""Checking a bundle anywhere: signatures, files, and every variant's certificate. No torch is needed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from pathlib import Path
 from steersman.bundle.bundle import Bundle
 from steersman.bundle.certificate import CertificateResult
 from steersman.bundle.certify import VariantCheck, certify_variants
+from steersman.bundle.signature import SignatureCheck, Trust, check_signatures
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was checked: the bundle, whose files are as published, and each variant's certificate."""
+    """What was checked.
+
+    Attributes:
+        bundle: The bundle, whose files are as published.
+        signatures: Who signed it; all that could be checked fit.
+        results: Each variant's certificate.
+    """
 
     bundle: Bundle
+    signatures: SignatureCheck
     results: dict[str, CertificateResult]
 
     @property
@@ -23,15 +31,20 @@ class Verification:
         return all(result.passed for result in self.results.values())
 
 
-def verify_bundle(path: Path) -> Verification:
-    """Reads every file and runs the certificate with every variant; one that cannot be run has failed.
+def verify_bundle(path: Path, trust: Trust) -> Verification:
+    """Checks the signatures, reads every file, and runs the certificate with every variant.
+
+    A variant that cannot be run has failed. Nothing is run unless the signatures and the files are right.
 
     Raises:
-        BundleError: There is no bundle, or a file is missing, changed or malformed.
+        BundleError: There is no bundle, a file is missing, changed or malformed, or a signature does not fit
+            or is missing where `trust` requires one.
     """
     bundle = Bundle.open(path)
+    signatures = check_signatures(bundle, trust)
     bundle.verify()
-    return Verification(bundle, {name: _result(check) for name, check in certify_variants(bundle).items()})
+    results = {name: _result(check) for name, check in certify_variants(bundle).items()}
+    return Verification(bundle, signatures, results)
 
 
 def _result(check: VariantCheck) -> CertificateResult:

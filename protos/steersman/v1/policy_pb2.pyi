@@ -11,6 +11,7 @@ Times are Unix time in nanoseconds, UTC. Probabilities are in [0, 1]. Logarithms
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -199,6 +200,8 @@ class _DistributionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Dist
     """Q-values, one per mask column"""
     DISTRIBUTION_KIND_DETERMINISTIC: _DistributionKind.ValueType  # 4
     """nothing"""
+    DISTRIBUTION_KIND_SQUASHED_GAUSSIAN: _DistributionKind.ValueType  # 5
+    """as GAUSSIAN, before tanh and rescaling to the action's bounds"""
 
 class DistributionKind(_DistributionKind, metaclass=_DistributionKindEnumTypeWrapper):
     """What `ActResponse.distribution` holds, per row."""
@@ -213,6 +216,8 @@ DISTRIBUTION_KIND_Q_VALUES: DistributionKind.ValueType  # 3
 """Q-values, one per mask column"""
 DISTRIBUTION_KIND_DETERMINISTIC: DistributionKind.ValueType  # 4
 """nothing"""
+DISTRIBUTION_KIND_SQUASHED_GAUSSIAN: DistributionKind.ValueType  # 5
+"""as GAUSSIAN, before tanh and rescaling to the action's bounds"""
 Global___DistributionKind: _TypeAlias = DistributionKind  # noqa: Y015
 
 class _VersionState:
@@ -909,6 +914,7 @@ class PolicyDescription(_message.Message):
     VERSIONS_FIELD_NUMBER: _builtins.int
     DISTRIBUTION_FIELD_NUMBER: _builtins.int
     CONTRACT_DIGEST_FIELD_NUMBER: _builtins.int
+    WRAPPERS_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Name of the policy."""
     recurrent: _builtins.bool
@@ -941,6 +947,10 @@ class PolicyDescription(_message.Message):
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyVersion]:
         """Versions, newest first."""
 
+    @_builtins.property
+    def wrappers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WrapperSpec]:
+        """What the training environment did to observations or actions and the policy does not: callers must."""
+
     def __init__(
         self,
         *,
@@ -955,14 +965,47 @@ class PolicyDescription(_message.Message):
         versions: _abc.Iterable[Global___PolicyVersion] | None = ...,
         distribution: Global___DistributionKind.ValueType = ...,
         contract_digest: _builtins.str = ...,
+        wrappers: _abc.Iterable[Global___WrapperSpec] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_mask", b"action_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_mask", b"action_mask", "algorithm", b"algorithm", "contract_digest", b"contract_digest", "distribution", b"distribution", "environment", b"environment", "modes", b"modes", "observations", b"observations", "policy", b"policy", "recurrent", b"recurrent", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_mask", b"action_mask", "algorithm", b"algorithm", "contract_digest", b"contract_digest", "distribution", b"distribution", "environment", b"environment", "modes", b"modes", "observations", b"observations", "policy", b"policy", "recurrent", b"recurrent", "versions", b"versions", "wrappers", b"wrappers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PolicyDescription: _TypeAlias = PolicyDescription  # noqa: Y015
+
+@_typing.final
+class WrapperSpec(_message.Message):
+    """A wrapper of the training environment that callers apply themselves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Such as `frame_stack`."""
+    instruction: _builtins.str
+    """What the caller has to do, in a sentence."""
+    @_builtins.property
+    def arguments(self) -> _struct_pb2.Struct:
+        """What it was made with, such as {"frames": 4}."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        arguments: _struct_pb2.Struct | None = ...,
+        instruction: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "instruction", b"instruction", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WrapperSpec: _TypeAlias = WrapperSpec  # noqa: Y015
 
 @_typing.final
 class ListPoliciesRequest(_message.Message):

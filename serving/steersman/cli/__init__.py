@@ -19,6 +19,7 @@ from steersman.cli.health import health
 from steersman.cli.policies import policies
 from steersman.cli.serve import serve
 from steersman.export.cli import export, inspect, verify
+from steersman.export.signing.cli import keys, sign
 from steersman.training.cli import train
 
 INTERRUPTED = 130
@@ -32,12 +33,13 @@ app = typer.Typer(
 )
 for panel, commands in {
     "From nothing to a served policy": (demo,),
-    "Make policies": (train, export, verify, inspect),
+    "Make policies": (train, export, verify, inspect, sign),
     "Serve policies": (serve,),
     "Use policies": (act, policies, health),
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
+app.add_typer(keys, name="keys", rich_help_panel="Make policies")
 
 
 def main() -> None:

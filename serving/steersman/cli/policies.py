@@ -79,6 +79,8 @@ def _facts(description: PolicyDescription) -> Iterator[tuple[str, str]]:
         yield "distribution", description.distribution.value
     yield "modes", ", ".join(description.modes)
     yield "recurrent", "yes" if description.recurrent else "no"
+    for wrapper in description.wrappers:
+        yield "caller applies", f"{wrapper.name}: {wrapper.instruction}"
 
 
 def _observation_text(spec: ObservationSpec) -> str:

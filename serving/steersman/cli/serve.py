@@ -10,6 +10,7 @@ def serve(
     repository: options.Repository = None,
     deployments: options.Deployments = None,
     policies: options.Policies = None,
+    trusted_keys: options.TrustedKeys = None,
     host: options.Host = None,
     port: options.Port = None,
     http_host: options.HttpHost = None,

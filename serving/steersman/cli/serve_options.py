@@ -12,6 +12,10 @@ Deployments = Annotated[
     list[Path] | None, typer.Option("--deployment", help="Deployment file; may be repeated.")
 ]
 Policies = Annotated[list[str] | None, typer.Option("--policy", help="Serve only this; may be repeated.")]
+TrustedKeys = Annotated[
+    list[Path] | None,
+    typer.Option("--trusted-key", help="Public key; only bundles signed by such a key are served."),
+]
 Host = Annotated[str | None, typer.Option(help="Address for gRPC.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="Port for gRPC; 0 picks one.", show_default="50051")]
 HttpHost = Annotated[str | None, typer.Option(help="Address for HTTP.", show_default="127.0.0.1")]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, get_args
 
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 from numpy.typing import NDArray
 
 from steersman.client.tensors import WIRE_DTYPES, malformed
@@ -42,6 +43,8 @@ class DistributionKind(StrEnum):
     """Masked log-probabilities, one per mask column."""
     GAUSSIAN = "gaussian"
     """Mean, then log standard deviation, of each action element."""
+    SQUASHED_GAUSSIAN = "squashed_gaussian"
+    """The same, before tanh and rescaling to the action's bounds."""
     Q_VALUES = "q_values"
     """Q-values, one per mask column."""
     DETERMINISTIC = "deterministic"
@@ -106,6 +109,21 @@ class ObservationSpec:
     def label(self) -> str:
         """What errors call it."""
         return f"observation[{self.key!r}]" if self.key else "observation"
+
+
+@dataclass(frozen=True, slots=True)
+class WrapperSpec:
+    """What the training environment did and the policy does not: the caller must.
+
+    Attributes:
+        name: Such as `frame_stack`.
+        arguments: What it was made with; numbers come as floats.
+        instruction: What to do, in a sentence.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+    instruction: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,6 +199,7 @@ class PolicyDescription:
         distribution: What the evidence "distribution" holds.
         contract_digest: SHA-256 of the specs, lower-case hex: whoever keeps a description can tell by it
             whether it still holds. Empty if unknown.
+        wrappers: What callers have to do to observations or actions themselves.
     """
 
     policy: str
@@ -194,6 +213,7 @@ class PolicyDescription:
     versions: tuple[PolicyVersion, ...] = ()
     distribution: DistributionKind = DistributionKind.UNKNOWN
     contract_digest: str = ""
+    wrappers: tuple[WrapperSpec, ...] = ()
 
     @property
     def is_dict(self) -> bool:
@@ -224,6 +244,10 @@ def read_description(message: pb.PolicyDescription) -> PolicyDescription:
         versions=_read_versions(message.versions),
         distribution=_DISTRIBUTIONS.get(message.distribution, DistributionKind.UNKNOWN),
         contract_digest=message.contract_digest,
+        wrappers=tuple(
+            WrapperSpec(item.name, MessageToDict(item.arguments), item.instruction)
+            for item in message.wrappers
+        ),
     )
 
 

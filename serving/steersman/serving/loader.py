@@ -1,8 +1,8 @@
 """Loading: from a snapshot to a routing table. The new is loaded before the old is let go.
 
-Each version is verified on this host before it may answer: digests, contract, and the certificate re-run. A
-failing int8 variant is dropped; a failing fp32 refuses the version. A policy whose new route fails keeps what
-it had.
+Each version is verified on this host before it may answer: signature, digests, contract, and the certificate
+re-run. A failing int8 variant is dropped; a failing fp32 refuses the version. A policy whose new route fails
+keeps what it had.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from steersman.bundle.errors import BundleCorruptError, SteersmanError
 from steersman.bundle.features import has_named_features
 from steersman.bundle.repository import Repository
 from steersman.bundle.session import PolicySession
+from steersman.bundle.signature import ASK_NOBODY, Trust, check_signatures, short
 from steersman.monitoring.blocks import BlockView, PlacedBlock
 from steersman.monitoring.recorder import Recorder
 from steersman.safety.fallback import FallbackChain
@@ -42,10 +43,12 @@ class Loader:
     Attributes:
         open_block: Gives the place to count a lane's decisions.
         cache: Folder for what has been measured on this host.
+        trust: Whose signatures are asked for.
     """
 
     open_block: BlockOpener
     cache: Path
+    trust: Trust = ASK_NOBODY
 
     def load(self, snapshot: RoutingSnapshot, current: RoutingTable) -> RoutingTable:
         """The table for a snapshot; versions that `current` has are not loaded again."""
@@ -62,7 +65,7 @@ class Loader:
         lanes, failures = [], {}
         for lane in route.lanes:
             try:
-                loaded = _reuse(current, lane) or load_version(repository, route, lane, self.cache)
+                loaded = _reuse(current, lane) or self._load_version(repository, route, lane)
                 lanes.append(self._lane(route, lane, loaded))
             except SteersmanError as error:
                 log.warning(
@@ -76,6 +79,9 @@ class Loader:
         if failures and current is not None and current.lanes:
             return PolicyRuntime(route, current.lanes, failures)
         return PolicyRuntime(route, tuple(lanes), failures)
+
+    def _load_version(self, repository: Repository, route: PolicyRoute, lane: LaneRoute) -> LoadedVersion:
+        return load_version(repository, route, lane, self.cache, self.trust)
 
     def _lane(self, route: PolicyRoute, lane: LaneRoute, loaded: LoadedVersion) -> LaneRuntime:
         contract = loaded.contract
@@ -96,16 +102,20 @@ def _reuse(current: PolicyRuntime | None, route: LaneRoute) -> LoadedVersion | N
     return next((lane.loaded for lane in lanes if lane.loaded.digest == route.digest), None)
 
 
-def load_version(repository: Repository, route: PolicyRoute, lane: LaneRoute, cache: Path) -> LoadedVersion:
+def load_version(
+    repository: Repository, route: PolicyRoute, lane: LaneRoute, cache: Path, trust: Trust
+) -> LoadedVersion:
     """Loads and verifies one version.
 
     Raises:
-        BundleError: The bundle is not there, was changed, or its fp32 fails the certificate.
+        BundleError: The bundle is not there, was changed, is not signed as `trust` asks, or its fp32 fails
+            the certificate.
         ServingError: This server cannot run such a policy.
     """
     bundle = repository.open(route.policy, lane.version)
     if bundle.digest != lane.digest:
         raise BundleCorruptError("the bundle was changed since it was routed", where=str(bundle.path))
+    signatures = check_signatures(bundle, trust)
     if bundle.manifest.contract.state:
         raise ServingError(f"policy {route.policy!r} is recurrent, which this server does not run yet")
     sessions, dropped = certified_sessions(bundle)
@@ -118,6 +128,7 @@ def load_version(repository: Repository, route: PolicyRoute, lane: LaneRoute, ca
             "version": lane.version,
             "variant": chosen,
             "dropped": dropped or None,
+            "signed_by": short(signatures.trusted or signatures.signers) or None,
         },
     )
     return LoadedVersion(

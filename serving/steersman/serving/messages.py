@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from steersman.bundle.signature import ASK_NOBODY, Trust
 from steersman.bundle.specs import Spec
 from steersman.serving.rollout.snapshot import RoutingSnapshot
 
@@ -28,6 +29,7 @@ class Start(Spec):
     max_message_bytes: int
     log_level: str
     log_json: bool
+    trust: Trust = ASK_NOBODY
     snapshot: RoutingSnapshot
 
 

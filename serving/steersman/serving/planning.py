@@ -16,6 +16,7 @@ from steersman.bundle.bundle import Bundle
 from steersman.bundle.errors import BundleNotFoundError, SteersmanError, UsageError
 from steersman.bundle.reference import Reference
 from steersman.bundle.repository import Repository
+from steersman.bundle.signature import ASK_NOBODY, Trust, check_signatures
 from steersman.bundle.specs import Contract
 from steersman.monitoring.blocks import Allocator, PlacedBlock
 from steersman.safety.fallback import FallbackChain
@@ -56,17 +57,24 @@ class Planner:
         deployments: By policy.
         policies: Policies to serve; empty means all.
         allocator: Chooses where to count.
+        trust: Whose signatures are asked for.
 
     Raises:
         UsageError: The repository is not there, or a deployment or a policy asked for is not in it.
     """
 
     def __init__(
-        self, root: Path, deployments: Mapping[str, Deployment], policies: Sequence[str], allocator: Allocator
+        self,
+        root: Path,
+        deployments: Mapping[str, Deployment],
+        policies: Sequence[str],
+        allocator: Allocator,
+        trust: Trust = ASK_NOBODY,
     ) -> None:
         self._repository = Repository(root.resolve())
         self._deployments = deployments
         self._allocator = allocator
+        self._trust = trust
         self._policies = _served(self._repository, deployments, policies)
 
     def plan(self, generation: int) -> Plan:
@@ -105,6 +113,7 @@ class Planner:
     def _plan_policy(self, deployment: Deployment) -> tuple[PolicyRoute, PlannedLane]:
         choice = deployment.lanes.stable.version
         bundle = self._repository.open(deployment.policy, None if choice == "latest" else choice)
+        self._check_signatures(bundle)
         bundle.verify()
         references = read_references(bundle)
         _check_safety(deployment, bundle, references)
@@ -120,6 +129,15 @@ class Planner:
             precision=deployment.precision,
         )
         return route, PlannedLane(manifest.policy, placed, manifest.contract, references)
+
+    def _check_signatures(self, bundle: Bundle) -> None:
+        trusted = check_signatures(bundle, self._trust).trusted
+        if self._trust.keys and not trusted:  # else it would have been refused
+            manifest = bundle.manifest
+            log.warning(
+                "no trusted key signed the version",
+                extra={"policy": manifest.policy, "version": manifest.version},
+            )
 
     def _versions(self, policy: str, routed: Bundle) -> tuple[VersionInfo, ...]:
         """Newest first. Only the routed one has been read."""

@@ -24,8 +24,8 @@ WHERE_SETTINGS_COME_FROM = (
     "A setting is an option (--repository), a variable (STEERSMAN_REPOSITORY, lists as JSON) "
     "or a line of --config."
 )
-OTHER_VARIABLES = frozenset({f"{PREFIX}TARGET", f"{PREFIX}HEALTH_TARGET"})
-"""Variables of the commands that call a server."""
+OTHER_VARIABLES = frozenset({f"{PREFIX}TARGET", f"{PREFIX}HEALTH_TARGET", f"{PREFIX}KEY_PASSPHRASE"})
+"""Variables of the other commands."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -43,6 +43,9 @@ class ServerSettings(BaseSettings):
         repository: Folder of bundles.
         deployments: Deployment files; a policy without one runs its newest version, without a fallback.
         policies: Policies to serve; empty serves all that the repository has.
+        trusted_keys: Files of public keys; bundles without a valid signature by one of them are refused.
+        require_signature: Whether they are: true where `trusted_keys` names any, unless false is said here,
+            which serves the others too and warns of each. True without keys is an error.
         host: Address for gRPC. Loopback unless told otherwise.
         port: Port for gRPC; 0 picks a free one.
         http_host: Address for metrics and health over HTTP.
@@ -65,6 +68,8 @@ class ServerSettings(BaseSettings):
     repository: Path
     deployments: tuple[Path, ...] = ()
     policies: tuple[str, ...] = ()
+    trusted_keys: tuple[Path, ...] = ()
+    require_signature: bool | None = None
     host: str = "127.0.0.1"
     port: Port = 50051
     http_host: str = "127.0.0.1"

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 
+from steersman.bundle.signature import ASK_NOBODY
 from steersman.monitoring.counters import DEFAULT_SLOT_CELLS, Segment
 from steersman.serving.counting import counters_layout
 from steersman.serving.errors import ServingError
@@ -34,6 +35,7 @@ from steersman.serving.state import (
     save_snapshot,
     write_ready_file,
 )
+from steersman.serving.trust import read_trust
 from steersman.serving.worker_process import WorkerProcess
 
 WATCH_S = 0.5
@@ -55,15 +57,17 @@ class Supervisor:
         self._workers: dict[int, WorkerProcess] = {}
         self._ending = asyncio.Event()
         self._salt = b""
+        self._trust = ASK_NOBODY
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT.
 
         Raises:
             ServingError: Nothing can be served, or a port is taken.
-            UsageError: The repository or a deployment is wrong.
+            UsageError: The repository, a deployment or a trusted key is wrong.
         """
         settings = self._settings
+        self._trust = read_trust(settings)
         state = prepare_state_dir(settings.state_dir)
         if settings.ready_file is not None:
             prepare_ready_file(settings.ready_file)
@@ -110,7 +114,9 @@ class Supervisor:
     def _plan(self, segment: Segment) -> Plan:
         settings = self._settings
         deployments = read_deployments(settings.deployments)
-        planner = Planner(settings.repository, deployments, settings.policies, segment.allocator())
+        planner = Planner(
+            settings.repository, deployments, settings.policies, segment.allocator(), self._trust
+        )
         plan = planner.plan(generation=1)
         for policy, error in plan.failures.items():
             log.error("policy refused", extra={"policy": policy, "why": str(error)})
@@ -137,6 +143,7 @@ class Supervisor:
             max_message_bytes=settings.max_message_bytes,
             log_level=settings.log_level,
             log_json=not sys.stderr.isatty(),
+            trust=self._trust,
             snapshot=plan.snapshot,
         )
 

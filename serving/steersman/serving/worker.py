@@ -52,7 +52,7 @@ class Worker:
         self._slot = slot
         self._writer = writer
         self._engine = Engine(bytes.fromhex(start.salt), start.max_rows)
-        self._loader = Loader(slot.block, Path(start.cache))
+        self._loader = Loader(slot.block, Path(start.cache), start.trust)
         batcher = Batcher(self._engine, CallCounter(slot))
         self._server = GrpcioServer(batcher, Address(start.host, start.port), start.max_message_bytes)
 

@@ -25,14 +25,16 @@ from steersman.bundle.manifest import FileDigest, Manifest
 from steersman.bundle.repository import Repository, check_policy_name
 
 
-def publish(root: Path, toy: Bundle, version: int | None = None, policy: str = "toy") -> Bundle:
+def publish(
+    root: Path, toy: Bundle, version: int | None = None, policy: str = "toy", *, overwrite: bool = False
+) -> Bundle:
     """Publishes the toy again, without making it again."""
     files = {name: toy.read(name) for name in toy.manifest.files}
 
     def build(claimed: int, digests: dict[str, FileDigest]) -> Manifest:
         return toy.manifest.model_copy(update={"version": claimed, "policy": policy, "files": digests})
 
-    return Repository(root).publish(policy, files, build, version)
+    return Repository(root).publish(policy, files, build, version, overwrite=overwrite)
 
 
 def test_versions_count_up_from_one(tmp_path: Path, toy: Bundle) -> None:
@@ -52,6 +54,36 @@ def test_an_existing_version_is_never_changed(tmp_path: Path, toy: Bundle) -> No
         publish(tmp_path, toy, version=1)
     assert caught.value.exit_code == 2
     assert Bundle.open(first.path) == first
+    assert [entry.name for entry in (tmp_path / "toy").iterdir()] == ["1"]
+
+
+def test_an_existing_version_is_replaced_when_that_is_asked(tmp_path: Path, toy: Bundle) -> None:
+    first = publish(tmp_path, toy)
+    (first.path / "left.over").write_text("of the first")
+    again = publish(tmp_path, toy, version=1, overwrite=True)
+    assert again.path == first.path
+    assert not (again.path / "left.over").exists()
+    again.verify()
+    assert publish(tmp_path, toy, version=3, overwrite=True).manifest.version == 3
+    assert sorted(entry.name for entry in (tmp_path / "toy").iterdir()) == ["1", "3"]
+
+
+def test_the_old_version_comes_back_when_the_new_one_cannot_take_its_place(
+    tmp_path: Path, toy: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = publish(tmp_path, toy)
+    (first.path / "mark").write_text("the old one")
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name.startswith(".writing-") and not target.exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(BundleError, match="could not be written: Input/output error"):
+        publish(tmp_path, toy, version=1, overwrite=True)
+    assert (first.path / "mark").exists()
     assert [entry.name for entry in (tmp_path / "toy").iterdir()] == ["1"]
 
 

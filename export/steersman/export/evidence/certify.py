@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
-from numpy.typing import NDArray
 
 from steersman.bundle.certificate import MAX_BYTES, MAX_ROWS, Certificate, run_certificate
 from steersman.bundle.manifest import Tolerance
 from steersman.bundle.session import PolicySession
-from steersman.bundle.specs import Contract
+from steersman.bundle.specs import Contract, ObservationSpec, StateSpec
 from steersman.export.errors import ExportError
-from steersman.export.evidence.parity import Array, Inputs, draw_inputs, draw_noise
+from steersman.export.evidence.comparison import answers as ask
 from steersman.export.evidence.states import States, pick
-from steersman.export.policies.oracle import Answers, Oracle
+from steersman.export.policies.family import Answers
+from steersman.export.policies.inputs import Inputs, complete, draw_inputs, draw_noise, join_inputs
+from steersman.export.policies.oracle import Oracle
+from steersman.export.policies.segments import margins
 
 CLEAR = 0.5
 """Least margin, in nats, of the sampled choices: noise is drawn again for rows that are closer, so that a
 sampled choice checks the arithmetic, not the last bits. That sampling follows its law is tested elsewhere."""
 REDRAWS = 60
+LEAST_ROWS = 16
+"""Rows of a certificate at least, however large its observations are."""
 NEAR_TIES = 0.1
 """Share of rows whose two best choices are close, though no ties."""
 BOUNDARY = 0.2
@@ -35,12 +42,14 @@ def write_certificate(
     oracle: Oracle, session: PolicySession, states: States, tie_gap: float, rng: np.random.Generator
 ) -> Certificate:
     """Picks the rows and asks SB3 about them."""
-    observations = _pick_observations(session, states, tie_gap, rng)
-    inputs = draw_inputs(observations, session.contract, rng)
-    inputs, answers = _with_clear_noise(oracle, inputs, session.contract, rng)
+    rows = _pick_rows(session, states, tie_gap, rng)
+    inputs = draw_inputs(rows, session.contract, rng)
+    if session.contract.distribution == "categorical":
+        inputs = _with_clear_noise(inputs, oracle.answer(inputs), session.contract, rng)
+    answers = oracle.answer(inputs)
     tie = (answers.margin < tie_gap) | (answers.sampled_margin < CLEAR / 10)
     expected = {name: answers.outputs[name] for name in session.contract.outputs}
-    return Certificate(inputs.feeds(session.contract), expected, tie)
+    return Certificate(inputs.feeds(), expected, tie)
 
 
 def measure_tolerance(session: PolicySession, certificate: Certificate, *, exact: bool) -> Tolerance:
@@ -78,45 +87,51 @@ def _beyond(session: PolicySession, certificate: Certificate, rtol: float) -> fl
     return beyond
 
 
-def _pick_observations(
-    session: PolicySession, states: States, tie_gap: float, rng: np.random.Generator
-) -> Array:
-    rows = _row_limit(session.contract)
-    boundary = pick(states.boundary, int(BOUNDARY * rows), rng)
+def _pick_rows(session: PolicySession, states: States, tie_gap: float, rng: np.random.Generator) -> Inputs:
+    contract = session.contract
+    rows = _row_limit(contract)
+    boundary = complete(pick(states.boundary, int(BOUNDARY * rows), rng), contract, rng)
     near = _near_ties(session, states.evaluation, tie_gap, int(NEAR_TIES * rows))
     usual = pick(states.evaluation, rows - len(boundary) - len(near), rng)
-    chosen = np.concatenate([near, boundary, usual])
-    return np.ascontiguousarray(chosen[rng.permutation(len(chosen))])
+    chosen = join_inputs([complete(part, contract, rng) for part in (near, boundary, usual) if len(part)])
+    return chosen.take(rng.permutation(len(chosen)))
 
 
 def _row_limit(contract: Contract) -> int:
-    """Rows that fit, inputs and outputs counted as 8 bytes an element."""
-    wide = sum(spec.size for spec in contract.observations) + 4 * contract.mask_width + 32
-    if contract.noise:
-        wide += 4 * contract.noise.width
-    return max(16, min(MAX_ROWS, MAX_BYTES // (8 * wide)))
+    """Rows that fit; beside observations and state, numbers are counted as 8 bytes each."""
+    tensors: tuple[ObservationSpec | StateSpec, ...] = (*contract.observations, *contract.state)
+    wide = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in tensors)
+    wide += sum(math.prod(spec.shape) * 4 for spec in contract.state)  # the state that follows
+    wide += 8 * (3 * contract.mask_width + 32 + (contract.noise.width if contract.noise else 0))
+    return max(LEAST_ROWS, min(MAX_ROWS, MAX_BYTES // wide))
 
 
-def _near_ties(session: PolicySession, observations: Array, tie_gap: float, most: int) -> Array:
-    if session.contract.mask_width < 2:
-        return observations[:0]
-    feeds = session.feeds({session.contract.observations[0].input_name: observations})
-    (log_probs,) = session.run(("distribution",), feeds)
-    second, best = np.partition(log_probs.astype(np.float64), -2, axis=1)[:, -2:].T
-    gaps = best - second
+def _near_ties(session: PolicySession, inputs: Inputs, tie_gap: float, most: int) -> Inputs:
+    """The rows whose closest choice is closest, ties left out."""
+    contract = session.contract
+    if contract.distribution not in {"categorical", "q_values"}:
+        return inputs.take(slice(0))
+    feeds = session.feeds(inputs.observations, state=inputs.state or None, episode_start=inputs.episode_start)
+    (scores,) = ask(session, ("distribution",), feeds)
+    gaps = margins(scores.astype(np.float64), contract.action.mask_segments)
     order = np.argsort(gaps, kind="stable")
-    return np.asarray(observations[order[gaps[order] >= tie_gap][:most]])
+    usable = (gaps[order] >= tie_gap) & np.isfinite(gaps[order])
+    return inputs.take(order[usable][:most])
 
 
 def _with_clear_noise(
-    oracle: Oracle, inputs: Inputs, contract: Contract, rng: np.random.Generator
-) -> tuple[Inputs, Answers]:
-    noise: NDArray[np.float32] = inputs.noise.copy()
-    answers = oracle.answer(inputs.observations, noise, inputs.action_mask)
+    inputs: Inputs, answers: Answers, contract: Contract, rng: np.random.Generator
+) -> Inputs:
+    """Draws the noise of every segment whose sampled choice is unclear again, some times."""
+    assert inputs.noise is not None  # noqa: S101  a categorical policy has noise
+    noise = inputs.noise.copy()
+    log_probs = answers.outputs["distribution"].astype(np.float64)
     for _ in range(REDRAWS):
-        unclear = answers.sampled_margin < CLEAR
-        if not unclear.any():
-            break
-        noise[unclear] = draw_noise(int(unclear.sum()), contract, rng)
-        answers = oracle.answer(inputs.observations, noise, inputs.action_mask)
-    return Inputs(inputs.observations, noise, inputs.action_mask), answers
+        perturbed = log_probs - np.log(-np.log(noise.astype(np.float64)))
+        redrawn, first = draw_noise(len(noise), contract, rng), 0
+        for width in contract.action.mask_segments:
+            part = slice(first, first + width)
+            unclear = margins(perturbed[:, part], (width,)) < CLEAR
+            noise[unclear, part] = redrawn[unclear, part]
+            first += width
+    return replace(inputs, noise=noise)

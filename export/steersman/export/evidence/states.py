@@ -9,76 +9,119 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steersman.bundle.specs import ObservationSpec, bounds
-from steersman.export.sources.rollouts import Rollout
+from steersman.bundle.specs import Contract, ObservationSpec, bounds
+from steersman.export.observations import Array, Observations
+from steersman.export.policies.inputs import Inputs, join_inputs
+from steersman.export.sources.episodes import Rollout, examined_episodes
 
-Array = NDArray[Any]
 CALIBRATION_SHARE = 4
 """One episode in so many calibrates quantization; the others, which it never saw, judge it."""
-MOST_CALIBRATION_ROWS = 16_384
-MOST_EVALUATION_ROWS = 40_000
+CALIBRATION_ROWS = (1_024, 16_384)
+EVALUATION_ROWS = (10_500, 40_000)
+"""Fewest and most rows that are kept; how many in between is a matter of memory."""
+MOST_BYTES = 256 * 1024**2
+"""Observations of either kind take no more than this, unless the fewest rows do."""
 FAR = 10.0
 """How many times further than anything seen the edge of an unbounded element is tried."""
 LARGEST_TRIED = 1e6
 """Bounds beyond this are as good as none: no sensor gives such values."""
+MOST_ALONE, CORNERS, LOOKED_AT = 128, 64, 512
+"""Elements that are tried at their bounds alone, random corners, and rows that typical values are taken from."""
 
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """Observations [N, *shape] of each kind.
+    """Rows of each kind, without noise.
 
     Attributes:
         calibration: On-policy, to choose scales and roundings with.
         evaluation: On-policy, from other episodes.
+        episodes: [rows of `evaluation`] which episode each is of.
         boundary: Corners and edges of the space, mostly never seen on-policy.
-        synthetic: The on-policy ones are samples of the space instead.
     """
 
-    calibration: Array
-    evaluation: Array
-    boundary: Array
-    synthetic: bool
+    calibration: Inputs
+    evaluation: Inputs
+    episodes: NDArray[np.int64]
+    boundary: Inputs
 
 
-def gather_states(rollouts: Sequence[Rollout], spec: ObservationSpec, rng: np.random.Generator) -> States:
+def gather_states(rollouts: Sequence[Rollout], contract: Contract, rng: np.random.Generator) -> States:
     """Splits the rollouts by episode and adds the edges."""
-    episodes = [episode.observations for rollout in rollouts for episode in rollout.episodes]
-    calibration = np.concatenate(episodes[::CALIBRATION_SHARE])
-    evaluation = np.concatenate([e for i, e in enumerate(episodes) if i % CALIBRATION_SHARE] or episodes)
+    played = [e.inputs for e in examined_episodes(rollouts) if len(e.inputs)]
+    calibration = join_inputs(played[::CALIBRATION_SHARE])
+    judging = [(i, e) for i, e in enumerate(played) if i % CALIBRATION_SHARE] or [(0, played[0])]
+    evaluation = join_inputs([inputs for _, inputs in judging])
+    episodes = np.repeat([i for i, _ in judging], [len(inputs) for _, inputs in judging])
+    kept = _some(len(evaluation), _limit(evaluation, *EVALUATION_ROWS), rng)
     return States(
-        calibration=pick(calibration, MOST_CALIBRATION_ROWS, rng),
-        evaluation=pick(evaluation, MOST_EVALUATION_ROWS, rng),
-        boundary=boundary_states(spec, evaluation, rng),
-        synthetic=any(rollout.synthetic for rollout in rollouts),
+        calibration=pick(calibration, _limit(calibration, *CALIBRATION_ROWS), rng),
+        evaluation=evaluation.take(kept),
+        episodes=episodes[kept],
+        boundary=Inputs(boundary_states(contract.observations, evaluation.observations, rng)),
     )
 
 
-def pick(rows: Array, most: int, rng: np.random.Generator) -> Array:
+def pick(inputs: Inputs, most: int, rng: np.random.Generator) -> Inputs:
     """At most so many rows, drawn without replacement, in their order."""
-    if len(rows) <= most:
-        return rows
-    return np.asarray(rows[np.sort(rng.choice(len(rows), most, replace=False))])
+    return inputs if len(inputs) <= most else inputs.take(_some(len(inputs), most, rng))
 
 
-def boundary_states(spec: ObservationSpec, seen: Array, rng: np.random.Generator) -> Array:
-    """Zero, the lowest and highest values, each element alone at its bounds, and random corners."""
-    low, high = _finite_bounds(spec, seen)
-    middle = np.median(seen.reshape(len(seen), -1).astype(np.float64), axis=0)
-    one_by_one = [
-        np.where(np.arange(spec.size) == i, bound, middle)
-        for i in range(min(spec.size, 128))
-        for bound in (low, high)
-    ]
-    corners = np.where(rng.random((64, spec.size)) < 0.5, low, high)
+def _some(rows: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    if rows <= most:
+        return np.arange(rows)
+    return np.asarray(np.sort(rng.choice(rows, most, replace=False)))
+
+
+def _limit(inputs: Inputs, fewest: int, most: int) -> int:
+    row = sum(array[0].nbytes for array in inputs.observations.values())
+    return int(np.clip(MOST_BYTES // max(1, row), fewest, most))
+
+
+def boundary_states(
+    specs: Sequence[ObservationSpec], seen: Observations, rng: np.random.Generator
+) -> dict[str, Array]:
+    """Zero, the lowest and highest values, each element alone at its bounds, and random corners.
+
+    With several tensors each takes its own in another order, so that edges meet each other.
+    """
+    edges = {spec.input_name: _edges(spec, seen[spec.input_name], rng) for spec in specs}
+    rows = max(len(array) for array in edges.values())
+    if len(edges) == 1:
+        return edges
+    return {
+        name: array[np.concatenate([np.arange(len(array)), rng.integers(len(array), size=rows - len(array))])]
+        for name, array in edges.items()
+    }
+
+
+def _edges(spec: ObservationSpec, seen: Array, rng: np.random.Generator) -> Array:
+    typical = seen[:: -(-len(seen) // LOOKED_AT)].reshape(-1, spec.size).astype(np.float64)
+    low, high = _finite_bounds(spec, typical)
+    middle = np.median(typical, axis=0)
+    alone = rng.permutation(spec.size)[:MOST_ALONE] if spec.size > MOST_ALONE else np.arange(spec.size)
+    one_by_one = [np.where(np.arange(spec.size) == i, bound, middle) for i in alone for bound in (low, high)]
+    corners = np.where(rng.random((CORNERS, spec.size)) < 0.5, low, high)
     zero = np.clip(np.zeros(spec.size), low, high)
-    rows = np.concatenate([np.stack([zero, low, high, middle]), np.stack(one_by_one), corners])
-    return np.asarray(rows.reshape(-1, *spec.shape).astype(spec.dtype))
+    rows = np.concatenate([np.stack([zero, low, high, middle, *one_by_one]), corners])
+    return np.asarray(_cast(rows, spec).reshape(-1, *spec.shape))
 
 
-def _finite_bounds(spec: ObservationSpec, seen: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _cast(rows: NDArray[np.float64], spec: ObservationSpec) -> Array:
+    """Of the spec's type; a bound of 64-bit integers may round to beyond them in float64."""
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind not in "iu":
+        return rows.astype(dtype)
+    limits = np.iinfo(dtype)
+    largest = float(np.nextafter(float(limits.max), 0)) if dtype.itemsize == 8 else limits.max
+    return np.clip(np.round(rows), limits.min, largest).astype(dtype)
+
+
+def _finite_bounds(
+    spec: ObservationSpec, typical: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Declared bounds; where an element has none, `FAR` times what was seen."""
-    flat = seen.reshape(len(seen), -1).astype(np.float64)
-    reach = FAR * np.maximum(np.abs(flat).max(axis=0), 0.1)
+    reach = FAR * np.maximum(np.abs(typical).max(axis=0), 0.1)
     low, high = (bound.ravel() for bound in bounds(spec))
     return (
         np.where(low < -LARGEST_TRIED, np.minimum(-reach, high), low),

@@ -22,14 +22,18 @@ _PACKET_WISE = (nn.ELU, nn.SELU, nn.CELU, nn.Mish, nn.Softplus, nn.LogSigmoid)
 
 
 def in_whole_packets(function: Callable[[Tensor], Tensor], rows: Tensor, filler: float) -> Tensor:
-    """Applies an element-wise function to [N, K] with rows padded to whole packets.
+    """Applies an element-wise function to [N, ...] with rows padded to whole packets.
 
     Args:
         function: Maps every element by itself.
-        rows: [N, K].
+        rows: [N, ...].
         filler: Any value of the function's domain.
     """
-    return function(_padded(rows, filler))[:, : rows.shape[-1]]
+    flat = rows if rows.dim() == 2 else rows.reshape(rows.shape[0], -1)
+    width = flat.shape[1]
+    done = function(_padded(flat, filler))
+    cut = done if width % PACKET == 0 else done[:, :width]
+    return cut if rows.dim() == 2 else cut.reshape(rows.shape)
 
 
 def row_sums(rows: Tensor) -> Tensor:
@@ -50,7 +54,7 @@ class InWholePackets(nn.Module):
         self.activation = activation
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Maps [N, K] to [N, K]."""
+        """Maps [N, ...] to the same shape."""
         return in_whole_packets(self.activation, rows, 0.0)
 
 

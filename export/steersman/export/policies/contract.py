@@ -2,86 +2,169 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
-from steersman.bundle.specs import BoxAction, Contract, DiscreteAction, DTypeName, NoiseSpec, ObservationSpec
-from steersman.export.errors import ExportUsageError
-from steersman.export.reading.load import SavedPolicy
-from steersman.export.reading.normalizer import Normalizer
-from steersman.export.sources.source import Source
+from steersman.bundle.specs import (
+    ActionSpec,
+    BoxAction,
+    Contract,
+    DiscreteAction,
+    DTypeName,
+    MultiBinaryAction,
+    MultiDiscreteAction,
+    ObservationSpec,
+    WrapperSpec,
+)
+from steersman.export.errors import ExportUsageError, UnsupportedError
+from steersman.export.policies.family import Traits
+from steersman.export.policies.preparation import Preparation
+from steersman.export.reading.spaces import AnySpace
 
-OUTPUTS = ("action", "sampled_action", "log_prob", "entropy", "distribution", "value")
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names that the user gave; empty where none.
+
+    Attributes:
+        features: One for each element of the observation, all tensors one after the other.
+        actions: One for each choice of a Discrete space, else for each element of the action.
+    """
+
+    features: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
 
 
-def build_contract(saved: SavedPolicy, normalizer: Normalizer | None, source: Source) -> Contract:
-    """The contract of an actor-critic policy.
+def observation_specs(space: AnySpace, names: tuple[str, ...] = ()) -> tuple[ObservationSpec, ...]:
+    """One spec for a plain space, one per key for a Dict, in its order.
 
     Raises:
-        ExportUsageError: The names given do not fit the spaces.
+        ExportUsageError: The names do not fit.
+        UnsupportedError: SB3 has no such observations.
     """
-    observation = _observation(saved.observation_space, source.feature_names or ())
-    action = _action(saved.action_space, source.action_names or ())
+    parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+    specs = [_observation(key, part) for key, part in parts.items()]
+    _check_names(
+        "--feature-names", names, sum(s.size for s in specs), "one for each element of the observation"
+    )
+    named, first = [], 0
+    for spec in specs:
+        own = names[first : first + spec.size]
+        named.append(spec.model_copy(update={"feature_names": own}))
+        first += spec.size
+    return tuple(named)
+
+
+def action_spec(space: AnySpace, names: tuple[str, ...] = ()) -> ActionSpec:
+    """The spec of an action space.
+
+    Raises:
+        ExportUsageError: The names do not fit.
+        UnsupportedError: SB3 has no such actions.
+    """
+    build = _ACTIONS.get(type(space))
+    if build is None:
+        raise UnsupportedError(
+            f"{space} actions are not covered", expected="Discrete, MultiDiscrete, MultiBinary or Box"
+        )
+    spec: ActionSpec = build(space)
+    count = spec.n if isinstance(spec, DiscreteAction) else int(np.prod(spec.shape))
+    _check_names("--action-names", names, count, "one for each choice or element of the action")
+    return spec.model_copy(update={"names": names})
+
+
+def build_contract(
+    observations: tuple[ObservationSpec, ...],
+    action: ActionSpec,
+    traits: Traits,
+    preparation: Preparation,
+    wrappers: Sequence[WrapperSpec] = (),
+) -> Contract:
+    """The whole contract."""
     return Contract(
-        observations=(observation,),
+        observations=observations,
         action=action,
-        noise=_noise(action),
-        distribution="categorical" if isinstance(action, DiscreteAction) else "gaussian",
-        outputs=OUTPUTS,
-        inside=_inside(normalizer, action),
+        state=traits.state,
+        noise=traits.noise,
+        distribution=traits.distribution,
+        outputs=traits.outputs,
+        inside=(*_before(preparation), *traits.inside),
+        wrappers=tuple(wrappers),
     )
 
 
-def _noise(action: DiscreteAction | BoxAction) -> NoiseSpec:
-    if isinstance(action, DiscreteAction):
-        return NoiseSpec(law="uniform", width=action.n)
-    return NoiseSpec(law="normal", width=action.size)
+def _before(preparation: Preparation) -> list[str]:
+    steps = []
+    if preparation.keep is not None:
+        steps.append(f"set {int((preparation.keep == 0).sum())} elements to zero (velocity mask)")
+    if preparation.normalizer is not None:
+        steps.append(f"normalize in float64, clip to ±{preparation.normalizer.clip:g} (VecNormalize)")
+    if preparation.channels_last:
+        steps.append("put the images' channels first")
+    return steps
 
 
-def _inside(normalizer: Normalizer | None, action: DiscreteAction | BoxAction) -> tuple[str, ...]:
-    steps = (
-        [] if normalizer is None else [f"normalize in float64, clip to ±{normalizer.clip:g} (VecNormalize)"]
-    )
-    steps.append("flatten the observation")
-    if isinstance(action, BoxAction):
-        return (*steps, "clip the action to its bounds")
-    steps.append("apply the mask before arg-max and softmax")
-    return (*steps, f"count choices from {action.start}") if action.start else tuple(steps)
+def _observation(key: str, space: AnySpace) -> ObservationSpec:
+    low, high = _limits(space)
+    shape = space.shape or ()
+    return ObservationSpec(key=key, dtype=_dtype(space), shape=shape, low=_bounds(low), high=_bounds(high))
 
 
-def _observation(space: spaces.Box, names: tuple[str, ...]) -> ObservationSpec:
-    size = int(np.prod(space.shape))
-    _check_names("--feature-names", names, size, "one for each element of the observation")
-    return ObservationSpec(
-        dtype=_dtype(space),
-        shape=space.shape,
-        low=_bounds(space.low),
-        high=_bounds(space.high),
-        feature_names=names,
-    )
-
-
-def _action(space: spaces.Discrete | spaces.Box, names: tuple[str, ...]) -> DiscreteAction | BoxAction:
+def _limits(space: AnySpace) -> tuple[NDArray[Any], NDArray[Any]]:
+    if isinstance(space, spaces.Box):
+        return space.low, space.high
     if isinstance(space, spaces.Discrete):
-        _check_names("--action-names", names, int(space.n), "one for each choice")
-        return DiscreteAction(n=int(space.n), start=int(space.start), names=names, dtype=_dtype(space))
-    _check_names("--action-names", names, int(np.prod(space.shape)), "one for each element of the action")
+        return np.array([space.start]), np.array([space.start + space.n - 1])
+    if isinstance(space, spaces.MultiDiscrete):
+        start = np.asarray(getattr(space, "start", np.zeros_like(space.nvec)))
+        return start, start + space.nvec - 1
+    if isinstance(space, spaces.MultiBinary):
+        return np.array([0]), np.array([1])
+    raise UnsupportedError(
+        f"{space} observations are not covered",
+        expected="Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them",
+    )
+
+
+def _discrete(space: spaces.Discrete[Any]) -> ActionSpec:
+    return DiscreteAction(n=int(space.n), start=int(space.start), dtype=_dtype(space))
+
+
+def _multi_discrete(space: spaces.MultiDiscrete[Any]) -> ActionSpec:
+    return MultiDiscreteAction(nvec=tuple(map(int, space.nvec.ravel())), dtype=_dtype(space))
+
+
+def _multi_binary(space: spaces.MultiBinary) -> ActionSpec:
+    return MultiBinaryAction(n=int(np.prod(space.shape)), dtype=_dtype(space))
+
+
+def _box(space: spaces.Box[Any]) -> ActionSpec:
     return BoxAction(
         shape=space.shape,
         low=tuple(map(float, space.low.ravel())),
         high=tuple(map(float, space.high.ravel())),
-        names=names,
         dtype=_dtype(space),
     )
 
 
-def _dtype(space: spaces.Space[object]) -> DTypeName:
+_ACTIONS: dict[type[Any], Any] = {
+    spaces.Box: _box,
+    spaces.Discrete: _discrete,
+    spaces.MultiBinary: _multi_binary,
+    spaces.MultiDiscrete: _multi_discrete,
+}
+
+
+def _dtype(space: AnySpace) -> DTypeName:
     return cast("DTypeName", np.dtype(space.dtype).name)
 
 
-def _bounds(bound: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> tuple[float, ...]:
+def _bounds(bound: NDArray[Any]) -> tuple[float, ...]:
     """One value for all where they are the same."""
     values = tuple(map(float, bound.ravel()))
     return values[:1] if len(set(values)) == 1 else values

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from torch import nn
 
 from steersman.bundle.session import CONTRACT_KEY
 from steersman.bundle.specs import Contract
 from steersman.export.errors import ExportError
 from steersman.export.libraries import installed_version
-from steersman.export.policies.modules import policy_module
 from steersman.export.quiet import quietly
-from steersman.export.reading.load import SavedPolicy
-from steersman.export.reading.normalizer import Normalizer
 
 OPSET = 20
 """ONNX Runtime 1.17 and later run it."""
@@ -24,24 +23,27 @@ POLICY_KEY = "steersman.policy"
 OPSET_KEY = "steersman.opset"
 
 
-def build_graph(saved: SavedPolicy, normalizer: Normalizer | None, contract: Contract) -> onnx.ModelProto:
+def build_graph(module: nn.Module, contract: Contract) -> onnx.ModelProto:
     """The fp32 graph, free of anything about the machine that made it.
+
+    Args:
+        module: Takes the contract's inputs and gives its outputs, both by position.
+        contract: Says which they are.
 
     Raises:
         ExportError: torch cannot export the policy, or ONNX's checker refuses the graph.
     """
     inputs = example_inputs(contract)
-    batch = torch.export.Dim("batch", min=1)
     try:
         with quietly(), torch.no_grad():
             program = torch.onnx.export(
-                policy_module(saved, normalizer),
+                module,
                 tuple(inputs.values()),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=list(inputs),
                 output_names=list(contract.outputs),
-                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                dynamic_shapes=_dynamic_shapes(module, len(inputs)),
                 verbose=False,
             )
     except Exception as error:  # torch's exporter raises many kinds
@@ -53,6 +55,17 @@ def build_graph(saved: SavedPolicy, normalizer: Normalizer | None, contract: Con
     return check_graph(model)
 
 
+def _dynamic_shapes(module: nn.Module, count: int) -> tuple[Any, ...]:
+    """A free first axis for every input; those that `forward` takes as `*args` are a tuple of their own."""
+    batch = torch.export.Dim("batch", min=1)
+    free = tuple({0: batch} for _ in range(count))
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return free
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*free[:named], free[named:])
+
+
 def example_inputs(contract: Contract) -> dict[str, torch.Tensor]:
     """Inputs of two rows, by name, in the order in which the graph takes them."""
     rows = 2
@@ -60,11 +73,12 @@ def example_inputs(contract: Contract) -> dict[str, torch.Tensor]:
         spec.input_name: torch.from_numpy(np.zeros((rows, *spec.shape), spec.dtype))
         for spec in contract.observations
     }
-    if contract.mask_width:
-        inputs["action_mask"] = torch.ones(rows, contract.mask_width, dtype=torch.bool)
-    if contract.noise:
-        inputs["noise"] = torch.full((rows, contract.noise.width), 0.5)
-    return inputs
+    inputs["action_mask"] = torch.ones(rows, contract.mask_width, dtype=torch.bool)
+    inputs["noise"] = torch.full((rows, contract.noise.width if contract.noise else 0), 0.5)
+    for spec in contract.state:
+        inputs[f"state/{spec.name}"] = torch.from_numpy(np.zeros((rows, *spec.shape), spec.dtype))
+    inputs["episode_start"] = torch.zeros(rows, dtype=torch.bool)
+    return {name: inputs[name] for name in contract.inputs}
 
 
 def label_graph(model: onnx.ModelProto, policy: str, digest: str) -> None:

@@ -7,18 +7,19 @@ that the mean output is kept. Static schemes also round the inputs, with a range
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from steersman.export.quantization.layers import Layer, find_layers, replace_layer, watch
+from steersman.export.quantization.editing import copied
+from steersman.export.quantization.layers import Layer, find_layers
+from steersman.export.quantization.origins import find_bytes, find_origin
+from steersman.export.quantization.patches import Rows
+from steersman.export.quantization.ranges import InputScale, choose_scale
 from steersman.export.quantization.rounding import (
-    Matrix,
     RoundedWeights,
     correct_weights,
     corrected_bias,
@@ -26,186 +27,115 @@ from steersman.export.quantization.rounding import (
     round_weights,
     second_moments,
 )
+from steersman.export.quantization.static import (
+    clipped_output,
+    compute_in_eight_bits,
+    is_rounded,
+    round_output,
+    spell_out_clipping,
+)
+from steersman.export.quantization.watching import watch, watch_values
+from steersman.export.quantization.weight_only import hold_in_eight_bits
 from steersman.export.vocabulary import Scheme
 
 Array = NDArray[Any]
-Vector = NDArray[np.float64]
-INPUT_LEVELS = 255
+DENSE_ROWS, CONV_ROWS = 16_384, 1_024
+"""States that a candidate is fitted to, at most; with convolutions each gives many rows."""
+MOST_BYTES = 64 * 1024**2
+"""Of the inputs of the widest layer, as they are kept."""
+ENOUGH = 10
+"""Rows per input that rounding against inputs needs. With fewer, their correlations are chance; and layers so
+wide average the errors of nearest rounding out."""
 
 
-@dataclass(frozen=True, slots=True)
-class InputScale:
-    """`(level - zero) * scale` for level 0 to 255 are the values that a layer's input can take."""
-
-    scale: np.float32
-    zero: np.uint8
-
-    def applied(self, inputs: Matrix) -> Matrix:
-        """The inputs as they come out of rounding."""
-        levels = np.clip(np.round(inputs / self.scale) + self.zero, 0, INPUT_LEVELS)
-        return np.asarray((levels - self.zero) * float(self.scale))
-
-
-def quantize(
-    model: onnx.ModelProto,
-    scheme: Scheme,
-    feeds: Mapping[str, Array],
-    *,
-    tail: float = 0.0,
-    careful: bool = True,
-) -> onnx.ModelProto | None:
+def quantize(model: onnx.ModelProto, scheme: Scheme, feeds: Mapping[str, Array]) -> onnx.ModelProto | None:
     """A copy of the model with 8-bit layers; None when the scheme leaves none to quantize.
 
     Args:
         model: The fp32 graph.
         scheme: Which layers, and whether their inputs are rounded too.
         feeds: On-policy inputs by name, to choose scales and roundings with.
-        tail: Share of the smallest and of the largest inputs that a static scheme lets saturate.
-        careful: False rounds every weight by itself, which is enough to compare ranges with.
     """
     layers = [layer for layer in find_layers(model) if _takes_part(layer, scheme)]
-    if not layers:
+    if not layers or (scheme is Scheme.STATIC_QDQ_CONV and all(layer.kernel is None for layer in layers)):
         return None
-    quantized = onnx.ModelProto()
-    quantized.CopyFrom(model)
-    trained = watch(model, [layer.source for layer in layers], feeds)
-    scales: dict[str, InputScale] = {}
+    quantization = _Quantization(model, _spread(feeds, _enough_rows(layers)), layers)
     for layer in layers:
-        found = watch(quantized, [layer.source], feeds)[layer.source]
-        scale = None
-        if scheme is not Scheme.WEIGHT_ONLY:
-            scale = scales.setdefault(layer.source, input_scale(found, tail))
-            found = scale.applied(found)
-        rounded, bias = _fit(layer, trained[layer.source], found, careful=careful)
-        if scale is None:
-            _replace_weights(quantized, layer, rounded, bias)
+        if scheme is Scheme.WEIGHT_ONLY:
+            quantization.shrink(layer)
         else:
-            _replace_static(quantized, layer, rounded, bias, scale)
-    for layer in layers if scales else ():
-        _spell_out_clipping(quantized, layer)
-    return quantized
+            quantization.compute_in_integers(layer)
+    if scheme is not Scheme.WEIGHT_ONLY:
+        quantization.finish()
+    return quantization.model
 
 
-def input_scale(inputs: Matrix, tail: float) -> InputScale:
-    """The scale whose range covers all but `tail` of the inputs at either end; zero is always exact."""
-    low = min(float(np.quantile(inputs, tail)), 0.0)
-    high = max(float(np.quantile(inputs, 1.0 - tail)), 0.0)
-    scale = np.float32(max(high - low, 1e-6) / INPUT_LEVELS)
-    return InputScale(scale, np.uint8(np.clip(np.round(-low / scale), 0, INPUT_LEVELS)))
+def _enough_rows(layers: Sequence[Layer]) -> int:
+    if any(layer.kernel is not None for layer in layers):
+        return CONV_ROWS
+    widest = max(int(layer.weights.shape[1]) for layer in layers)
+    return min(DENSE_ROWS, max(CONV_ROWS // 4, MOST_BYTES // (4 * widest)))
+
+
+def _spread(feeds: Mapping[str, Array], most: int) -> dict[str, Array]:
+    """At most so many rows, evenly spread."""
+    rows = len(next(iter(feeds.values())))
+    return {name: np.ascontiguousarray(array[:: -(-rows // most)]) for name, array in feeds.items()}
 
 
 def _takes_part(layer: Layer, scheme: Scheme) -> bool:
-    return scheme is not Scheme.STATIC_QDQ_HIDDEN or not (layer.first or layer.last)
+    if scheme is Scheme.STATIC_QDQ:
+        return layer.kernel is None
+    if scheme is Scheme.STATIC_QDQ_HIDDEN:
+        return layer.kernel is None and not (layer.first or layer.last)
+    return True
 
 
-def _fit(layer: Layer, trained: Matrix, found: Matrix, *, careful: bool) -> tuple[RoundedWeights, Vector]:
-    """Rounded weights and the bias that goes with them."""
-    if careful:
-        moments = second_moments(found)
-        rounded = round_weights(correct_weights(layer.weights, trained, found, moments), moments)
-    else:
-        rounded = round_to_nearest(layer.weights)
-    target = layer.weights @ trained.mean(axis=0) + layer.bias
-    return rounded, corrected_bias(target, found, rounded.values)
+class _Quantization:
+    """One candidate under way; `model` is its graph so far."""
 
+    def __init__(self, exact: onnx.ModelProto, feeds: Mapping[str, Array], layers: list[Layer]) -> None:
+        self.model = copied(exact)
+        del self.model.graph.value_info[:]
+        self._exact, self._feeds, self._layers = exact, feeds, layers
+        self._trained = watch(exact, layers, feeds)
+        self._scales: dict[str, InputScale] = {}
 
-def _replace_weights(model: onnx.ModelProto, layer: Layer, rounded: RoundedWeights, bias: Vector) -> None:
-    """Weights as int8, unpacked by `Cast` and `Mul`.
+    def shrink(self, layer: Layer) -> None:
+        found = watch(self.model, [layer], self._feeds)[layer.name]
+        hold_in_eight_bits(self.model, layer, *self._fit(layer, found))
 
-    ONNX Runtime folds these two when it loads the model, so the layer runs as a float32 one. It does not fold
-    `DequantizeLinear`: every call would unpack the weights again, and a single row be multiplied by
-    another kernel than a batch, with other bits (tried with 1.32).
-    """
-    levels, scales, unpacked, weights, shift = (f"{layer.name}.{part}" for part in _PARTS)
-    preparation = [
-        helper.make_node("Cast", [levels], [unpacked], to=TensorProto.FLOAT),
-        helper.make_node("Mul", [unpacked, scales], [weights]),
-    ]
-    constants: dict[str, Array] = {
-        levels: rounded.levels,
-        scales: rounded.scales[:, None],
-        shift: bias.astype(np.float32),
-    }
-    replace_layer(model, layer, preparation, [layer.source, weights, shift], constants)
+    def compute_in_integers(self, layer: Layer) -> None:
+        found = watch(self.model, [layer], self._feeds)[layer.name]
+        scale = self._scale(layer, found)
+        compute_in_eight_bits(self.model, layer, *self._fit(layer, scale.applied(found)), scale)
 
+    def finish(self) -> None:
+        """What ONNX Runtime needs around integer layers to fuse them."""
+        for layer in self._layers:
+            if layer.kernel is None:
+                spell_out_clipping(self.model, layer)
+            elif not is_rounded(self.model, output := clipped_output(self.model, layer)):
+                scale = self._scales.get(output) or choose_scale(
+                    watch_values(self._exact, output, self._feeds)
+                )
+                round_output(self.model, output, scale)
 
-_PARTS = ("levels", "scales", "unpacked", "weights", "bias")
+    def _scale(self, layer: Layer, found: Rows) -> InputScale:
+        """One for all layers that take the same tensor, however it is moved in between."""
+        origin = find_origin(self.model, layer.source).name
+        if origin not in self._scales:
+            held = find_bytes(self.model, origin)
+            self._scales[origin] = held.scale if held else choose_scale(found)
+        return self._scales[origin]
 
-
-def _replace_static(
-    model: onnx.ModelProto, layer: Layer, rounded: RoundedWeights, bias: Vector, scale: InputScale
-) -> None:
-    """8-bit inputs and weights with a 32-bit bias, as ONNX Runtime fuses them to `QGemm`.
-
-    The output stays float32: rounding it before the activation would only lose accuracy.
-    """
-    steps = rounded.scales * scale.scale
-    name, rows = layer.name, f"{layer.source}.rounded"
-    constants: dict[str, Array] = {
-        f"{layer.source}.scale": np.asarray(scale.scale),
-        f"{layer.source}.zero": np.asarray(scale.zero),
-        f"{name}.levels": rounded.levels,
-        f"{name}.scales": rounded.scales,
-        f"{name}.zeros": np.zeros(len(rounded.levels), np.int8),
-        f"{name}.bias_levels": np.clip(np.round(bias / steps), -(2**31), 2**31 - 1).astype(np.int32),
-        f"{name}.bias_scales": steps,
-        f"{name}.bias_zeros": np.zeros(len(bias), np.int32),
-    }
-    preparation = [
-        _dequantized(f"{name}.levels", f"{name}.scales", f"{name}.zeros", f"{name}.weights"),
-        _dequantized(f"{name}.bias_levels", f"{name}.bias_scales", f"{name}.bias_zeros", f"{name}.bias"),
-    ]
-    if not any(rows in node.output for node in model.graph.node):
-        preparation = [*_rounded_input(layer.source, rows), *preparation]
-    replace_layer(model, layer, preparation, [rows, f"{name}.weights", f"{name}.bias"], constants)
-
-
-def _spell_out_clipping(model: onnx.ModelProto, layer: Layer) -> None:
-    """Writes a `Relu` or `Clip` after the layer as `Max` and `Min`.
-
-    ONNX Runtime takes the two for a part of the rounding of the layer's output, and where that is missing it
-    fuses nothing: the layer would run in float32 on weights unpacked at every call, a single row with other
-    bits than a batch (tried with 1.32). Where rounding does follow, they cost nothing and stay.
-    """
-    nodes = model.graph.node
-    for place, node in enumerate(nodes):
-        clips = node.op_type in {"Relu", "Clip"} and layer.name in node.input
-        if clips and not _is_rounded(model, node.output[0]):
-            spelled = _as_max_and_min(model, node)
-            rest = [*nodes[:place], *spelled, *nodes[place + 1 :]]
-            del nodes[:]
-            nodes.extend(rest)
-            return
-
-
-def _is_rounded(model: onnx.ModelProto, name: str) -> bool:
-    return all(node.op_type == "QuantizeLinear" for node in model.graph.node if name in node.input)
-
-
-def _as_max_and_min(model: onnx.ModelProto, node: NodeProto) -> list[NodeProto]:
-    source, output = node.input[0], node.output[0]
-    low, high = (*node.input[1:], "", "")[:2]
-    if node.op_type == "Relu":
-        low = f"{output}.zero_float"
-        model.graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), low))
-    if not high:
-        return [helper.make_node("Max", [source, low], [output])]
-    if not low:
-        return [helper.make_node("Min", [source, high], [output])]
-    between = f"{output}.raised"
-    return [
-        helper.make_node("Max", [source, low], [between]),
-        helper.make_node("Min", [between, high], [output]),
-    ]
-
-
-def _rounded_input(source: str, rows: str) -> list[NodeProto]:
-    scale, zero = f"{source}.scale", f"{source}.zero"
-    return [
-        helper.make_node("QuantizeLinear", [source, scale, zero], [f"{source}.levels"]),
-        helper.make_node("DequantizeLinear", [f"{source}.levels", scale, zero], [rows]),
-    ]
-
-
-def _dequantized(levels: str, scales: str, zeros: str, name: str) -> NodeProto:
-    return helper.make_node("DequantizeLinear", [levels, scales, zeros], [name], axis=0)
+    def _fit(self, layer: Layer, found: Rows) -> tuple[RoundedWeights, NDArray[np.float64]]:
+        """Rounded weights and the bias that goes with them."""
+        trained = self._trained[layer.name]
+        if len(found) < ENOUGH * found.shape[1]:
+            rounded = round_to_nearest(layer.weights)
+        else:
+            moments = second_moments(found)
+            rounded = round_weights(correct_weights(layer.weights, trained, found, moments), moments)
+        target = layer.weights @ trained.mean(axis=0, dtype=np.float64) + layer.bias
+        return rounded, corrected_bias(target, found, rounded.values)

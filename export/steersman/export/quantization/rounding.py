@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
+Rows = NDArray[np.float32]
 
 LEVELS = 127
 """Largest magnitude of an 8-bit weight: symmetric, so that zero stays zero."""
@@ -39,13 +40,12 @@ class RoundedWeights:
         return np.asarray(self.levels * self.scales.astype(np.float64)[:, None])
 
 
-def second_moments(inputs: Matrix) -> Matrix:
+def second_moments(inputs: Rows) -> Matrix:
     """[inputs, inputs] mean products of [N, inputs]; float32 is exact enough to sum thousands of rows."""
-    rows = inputs.astype(np.float32)
-    return np.asarray((rows.T @ rows).astype(np.float64) / len(rows))
+    return np.asarray((inputs.T @ inputs).astype(np.float64) / len(inputs))
 
 
-def correct_weights(weights: Matrix, inputs: Matrix, found: Matrix, moments: Matrix) -> Matrix:
+def correct_weights(weights: Matrix, inputs: Rows, found: Rows, moments: Matrix) -> Matrix:
     """The weights that make up, in least squares, for inputs that earlier layers' rounding has shifted.
 
     Args:
@@ -56,7 +56,7 @@ def correct_weights(weights: Matrix, inputs: Matrix, found: Matrix, moments: Mat
     """
     if np.array_equal(inputs, found):
         return weights
-    shift = (found.astype(np.float32).T @ (inputs - found).astype(np.float32)).astype(np.float64) / len(found)
+    shift = (found.T @ (inputs - found)).astype(np.float64) / len(found)
     return np.asarray(weights + np.linalg.solve(_damped(moments, RIDGE), shift @ weights.T).T)
 
 
@@ -86,9 +86,9 @@ def round_weights(weights: Matrix, moments: Matrix) -> RoundedWeights:
     return RoundedWeights(levels[:, np.argsort(order)].astype(np.int8), scales)
 
 
-def corrected_bias(target: Matrix, found: Matrix, weights: Matrix) -> NDArray[np.float64]:
+def corrected_bias(target: Matrix, found: Rows, weights: Matrix) -> NDArray[np.float64]:
     """The bias with which the layer's mean output is `target`, [outputs], on inputs `found`, [N, inputs]."""
-    return np.asarray(target - weights @ found.mean(axis=0))
+    return np.asarray(target - weights @ found.mean(axis=0, dtype=np.float64))
 
 
 def _scales(weights: Matrix) -> NDArray[np.float32]:

@@ -11,34 +11,39 @@ import onnx
 from numpy.typing import NDArray
 
 from steersman.bundle.certificate import Certificate
-from steersman.bundle.manifest import RejectedVariant, Tolerance
-from steersman.bundle.session import PolicySession
+from steersman.bundle.manifest import RejectedVariant, Returns, Tolerance
+from steersman.bundle.session import PolicySession, reason
 from steersman.bundle.specs import Contract
 from steersman.export.errors import ExportError
 from steersman.export.evidence.certify import measure_tolerance
-from steersman.export.evidence.comparison import (
-    Baseline,
-    Evidence,
-    compare,
-    measure_baseline,
-    measure_latency,
-)
+from steersman.export.evidence.comparison import Baseline, Evidence, all_feeds, compare
+from steersman.export.evidence.latency import measure_latency
+from steersman.export.evidence.returns import Episodes, ReturnsOf, acting, return_gate, summarize
 from steersman.export.policies.graph import check_graph
+from steersman.export.policies.inputs import Inputs
+from steersman.export.quantization.dynamic import make_dynamic, mutual_influence
 from steersman.export.quantization.quantize import quantize
 from steersman.export.vocabulary import Scheme
 
 Array = NDArray[Any]
+Progress = Callable[[str, float], None]
+"""Told what is going on and the share that is done."""
 MOST_FLIPS = 0.005
 """Gate: the upper bound of the rate of changed decisions."""
 LEAST_STATES = 10_000
 """Gate: states that the bound must rest on."""
 AS_FAST = 1.10
 """Latencies within this factor count as equal, for the measurement is no finer."""
-TAILS = (0.0, 1e-4, 1e-3, 1e-2)
-"""Shares of inputs that a static scheme may let saturate; the best on the calibration states is taken."""
-FIT_ROWS, RANGE_ROWS = 4_096, 1_024
-"""Calibration states that weights are rounded with, and that ranges are tried with; all judge the ranges."""
-SCHEMES = (Scheme.STATIC_QDQ, Scheme.STATIC_QDQ_HIDDEN, Scheme.WEIGHT_ONLY)
+TRIED = {
+    Scheme.STATIC_QDQ: "Trying 8-bit dense layers",
+    Scheme.STATIC_QDQ_CONV: "Trying 8-bit with convolutions",
+    Scheme.STATIC_QDQ_HIDDEN: "Trying 8-bit hidden layers",
+    Scheme.WEIGHT_ONLY: "Trying 8-bit weights",
+    Scheme.DYNAMIC: "Trying dynamic 8-bit",
+}
+"""Schemes in the order in which they are tried, and what a person is told meanwhile."""
+MISSING = {Scheme.STATIC_QDQ_CONV: "the policy has no convolutions"}
+"""Why a scheme has nothing to quantize, where that is not for want of layers of any kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,10 @@ class Candidate:
         session: As the server will run it.
         evidence: Against fp32; None for fp32 itself.
         tolerance: For the certificate; None before it was run, and where it failed.
-        failure: Why it cannot be shipped.
+        failures: Why it cannot be shipped.
         latency_us: Median microseconds by batch size.
+        episodes: Returns over the paired episodes; None where no environment is known.
+        returns: Their summary.
     """
 
     scheme: Scheme
@@ -60,13 +67,25 @@ class Candidate:
     session: PolicySession
     evidence: Evidence | None = None
     tolerance: Tolerance | None = None
-    failure: str | None = None
+    failures: tuple[str, ...] = ()
     latency_us: Mapping[int, float] = field(default_factory=dict)
+    episodes: Episodes | None = None
+    returns: Returns | None = None
+
+    def failing(self, why: str | None) -> Candidate:
+        """With one reason more; the same without one."""
+        return replace(self, failures=(*self.failures, why)) if why else self
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was decided: fp32, the chosen 8-bit variant if any passed, and the others with the reason."""
+    """What was decided.
+
+    Attributes:
+        fp32: Full precision, always shipped.
+        int8: The chosen 8-bit variant, if any passed.
+        rejected: The others with the reason and the evidence.
+    """
 
     fp32: Candidate
     int8: Candidate | None
@@ -99,8 +118,10 @@ def choose_variants(
     baseline: Baseline,
     certificate: Certificate,
     *,
-    calibration: Array,
-    progress: Callable[[float], None] = lambda _: None,
+    calibration: Inputs,
+    returns_of: ReturnsOf | None = None,
+    int8: bool = True,
+    progress: Progress = lambda _, __: None,
 ) -> Choice:
     """Makes all candidates, gathers their evidence and picks.
 
@@ -109,58 +130,57 @@ def choose_variants(
         fp32: The full-precision variant.
         baseline: Its answers on the states that judge the others.
         certificate: Rows that every variant must pass.
-        calibration: Observations to quantize with; none of them is in the baseline.
-        progress: Told the share that is done.
+        calibration: States to quantize with; none of them is in the baseline.
+        returns_of: Plays the same episodes with whoever acts; None where no environment is known, and then
+            there is no return gate.
+        int8: False leaves all 8-bit variants out.
+        progress: Told what is going on.
     """
-    calibrated = measure_baseline(fp32.session, calibration)
     fp32 = replace(fp32, tolerance=measure_tolerance(fp32.session, certificate, exact=True))
+    feeds = all_feeds(fp32.session, calibration)
     candidates, rejected = [], []
-    for i, scheme in enumerate(SCHEMES):
-        progress(i / len(SCHEMES))
-        made = make_candidate(bench, scheme, calibrated)
-        if made is None:
-            rejected.append(RejectedVariant(scheme=scheme, reason="the policy has no such layers"))
-        else:
-            candidates.append(examine(made, baseline, certificate))
+    for i, (scheme, telling) in enumerate(TRIED.items() if int8 else ()):
+        progress(telling, 0.7 * i / len(TRIED))
+        try:
+            candidates.append(examine(make_candidate(bench, scheme, feeds), baseline, certificate))
+        except ExportError as error:
+            rejected.append(RejectedVariant(scheme=scheme, reason=error.what))
+    progress("Timing the variants", 0.7)
     fp32, *candidates = _with_latency([fp32, *candidates], baseline)
-    chosen = fastest([c for c in candidates if c.failure is None])
+    if returns_of is not None:
+        fp32, *candidates = _with_returns([fp32, *candidates], returns_of, progress)
+    chosen = fastest([c for c in candidates if not c.failures])
     rejected += [_rejection(c, chosen) for c in candidates if c is not chosen]
     return Choice(fp32, chosen, tuple(rejected))
 
 
-def make_candidate(bench: Workbench, scheme: Scheme, calibrated: Baseline) -> Candidate | None:
-    """One candidate; a static scheme gets the range of inputs that does best on the calibration states."""
+def make_candidate(bench: Workbench, scheme: Scheme, feeds: Mapping[str, Array]) -> Candidate:
+    """One candidate.
 
-    def make(tail: float, *, careful: bool) -> Candidate | None:
-        feeds = _spread(calibrated.feeds, FIT_ROWS if careful else RANGE_ROWS)
-        model = quantize(bench.model, scheme, feeds, tail=tail, careful=careful)
-        return None if model is None else bench.candidate(check_graph(model), scheme)
-
-    if scheme is Scheme.WEIGHT_ONLY:
-        return make(0.0, careful=True)
-    tried = [(_harm(made, calibrated), tail) for tail in TAILS if (made := make(tail, careful=False))]
-    return make(min(tried)[1], careful=True) if tried else None
-
-
-def _spread(feeds: Mapping[str, Array], most: int) -> dict[str, Array]:
-    """At most so many rows, evenly spread."""
-    rows = len(next(iter(feeds.values())))
-    return {name: np.ascontiguousarray(array[:: -(-rows // most)]) for name, array in feeds.items()}
-
-
-def _harm(candidate: Candidate, baseline: Baseline) -> tuple[int, float]:
-    evidence = compare(candidate.session, baseline)
-    return evidence.flips.flips, evidence.mean_total_variation
+    Raises:
+        ExportError: The policy has no layers for this scheme, or ONNX Runtime cannot do what it takes.
+    """
+    try:
+        dynamic = scheme is Scheme.DYNAMIC
+        made = make_dynamic(bench.model) if dynamic else quantize(bench.model, scheme, feeds)
+        if made is not None:
+            return bench.candidate(check_graph(made), scheme)
+    except Exception as error:  # the layers of users' own networks can be of any kind
+        raise ExportError(f"it could not be made: {reason(error)}") from error
+    raise ExportError(MISSING.get(scheme, "the policy has no such layers"))
 
 
 def examine(candidate: Candidate, baseline: Baseline, certificate: Certificate) -> Candidate:
     """Adds the evidence, and the certificate's tolerance or what keeps the variant out."""
     evidence = compare(candidate.session, baseline)
-    candidate = replace(candidate, evidence=evidence, failure=gate(evidence))
+    candidate = replace(candidate, evidence=evidence)
+    if candidate.scheme is Scheme.DYNAMIC:
+        return candidate.failing(mutual_influence(candidate.session, baseline))
+    candidate = candidate.failing(gate(evidence))
     try:
         return replace(candidate, tolerance=measure_tolerance(candidate.session, certificate, exact=False))
     except ExportError as error:
-        return replace(candidate, failure=candidate.failure or error.what)
+        return candidate.failing(error.what)
 
 
 def gate(evidence: Evidence) -> str | None:
@@ -194,13 +214,32 @@ def _with_latency(candidates: Sequence[Candidate], baseline: Baseline) -> list[C
     return [replace(c, latency_us=latency[c.scheme]) for c in candidates]
 
 
+def _with_returns(
+    candidates: Sequence[Candidate], returns_of: ReturnsOf, progress: Progress
+) -> list[Candidate]:
+    """The first is fp32, which the others are held to."""
+    played: list[Candidate] = []
+    for i, candidate in enumerate(candidates):
+        progress(f"Playing episodes with {candidate.scheme}", 0.75 + 0.25 * i / len(candidates))
+        episodes = returns_of(acting(candidate.session))
+        fp32 = played[0].episodes if played else None
+        judged = candidate if fp32 is None else candidate.failing(return_gate(episodes, fp32))
+        played.append(replace(judged, episodes=episodes, returns=summarize(episodes, fp32)))
+    return played
+
+
 def _rejection(candidate: Candidate, chosen: Candidate | None) -> RejectedVariant:
+    evidence = candidate.evidence
     passed = (
         f"passes its gates; {chosen.scheme} was chosen: faster, or as fast with fewer flips" if chosen else ""
     )
     return RejectedVariant(
         scheme=candidate.scheme,
-        reason=candidate.failure or passed,
-        flips=candidate.evidence.flips if candidate.evidence else None,
+        reason="; ".join(candidate.failures) or passed,
+        size_bytes=len(candidate.model),
+        flips=evidence.flips if evidence else None,
         latency_us=dict(candidate.latency_us),
+        max_error=evidence.max_error if evidence else None,
+        mean_total_variation=evidence.mean_total_variation if evidence else None,
+        returns=candidate.returns,
     )

@@ -17,7 +17,13 @@ from typing import Any
 import torch
 
 from steersman.bundle.digest import sha256
-from steersman.export.errors import DamagedFileError, ExportUsageError, UnsupportedError
+from steersman.export.errors import (
+    DamagedFileError,
+    ExportUsageError,
+    UnsafePickleError,
+    UnsupportedError,
+)
+from steersman.export.reading.trusted import TrustedReading
 from steersman.export.reading.unpickle import read_pickle
 
 DATA = "data"
@@ -25,11 +31,18 @@ WEIGHTS = "policy.pth"
 VERSION = "_stable_baselines3_version"
 SYSTEM = "system_info.txt"
 
+TRUSTABLE = frozenset({"policy_class", "policy_kwargs"})
+"""Fields that may hold code of the user's: policies, features extractors, activations."""
+TRUST_HINT = (
+    "If you trust the file, --trust-code runs its code (--import-path names the folder of its modules)."
+)
+
 _LIBRARIES = {
     "Python": "python",
     "PyTorch": "torch",
     "Numpy": "numpy",
     "Gymnasium": "gymnasium",
+    "Gym": "gym",
     "OpenAI Gym": "gym",
 }
 MOST_BYTES = 2 * 1024**3
@@ -55,8 +68,12 @@ class Archive:
     libraries: Mapping[str, str]
     weights: bytes
 
-    def field(self, name: str) -> object:
+    def field(self, name: str, trusted: TrustedReading | None = None) -> Any:
         """A field's value; its pickle, if it is one, is read with the allow-list.
+
+        Args:
+            name: The field.
+            trusted: Reads it for real where it names what is not on the list; None refuses that.
 
         Raises:
             DamagedFileError: There is no such field, or its pickle is damaged.
@@ -72,7 +89,12 @@ class Archive:
             data = base64.b64decode(value[":serialized:"], validate=True)
         except (binascii.Error, TypeError, ValueError) as error:
             raise DamagedFileError("not base64", where=where) from error
-        return read_pickle(data, where)
+        try:
+            return read_pickle(data, where, TRUST_HINT if name in TRUSTABLE else None)
+        except UnsafePickleError:
+            if trusted is None or name not in TRUSTABLE:
+                raise
+            return trusted.read(data, where)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The policy's weights, by torch's weights-only loader.
@@ -90,6 +112,8 @@ class Archive:
             raise DamagedFileError(
                 f"the weights cannot be read as plain tensors: {_first_line(error)}", where=where
             ) from error
+        if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
+            raise DamagedFileError("it does not hold tensors by name", where=where)
         return dict(weights)
 
 
@@ -118,8 +142,12 @@ def _read_bytes(path: Path) -> bytes:
 
 def _members(data: bytes, path: Path) -> dict[str, bytes]:
     if not data.startswith(b"PK"):
+        pointer = data.startswith(b"version https://git-lfs")
         raise ExportUsageError(
-            "this is not a zip file", where=str(path), expected="a zip that SB3's `save` wrote"
+            "this is not a zip file",
+            where=str(path),
+            expected="a zip that SB3's `save` wrote",
+            hint="It is a pointer of Git LFS: fetch the file with `git lfs pull`." if pointer else None,
         )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

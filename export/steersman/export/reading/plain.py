@@ -25,15 +25,29 @@ class PlainDType:
     """Stands for `numpy.dtype`."""
 
     def __init__(self, spec: object, *_: object) -> None:
-        dtype = np.dtype(spec) if isinstance(spec, str | type) else np.dtype("O")
-        if dtype.name not in NUMBERS:
-            raise ValueError(f"array elements of type {dtype.name!r}")
-        self.dtype = dtype
+        self.dtype = _number(np.dtype(spec) if isinstance(spec, str | type) else np.dtype("O"))
 
     def __setstate__(self, state: tuple[object, ...]) -> None:
         """The second entry is the byte order."""
         if state[1] in {"<", ">"}:
             self.dtype = self.dtype.newbyteorder(str(state[1]))  # type: ignore[arg-type]
+
+
+def _number(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    if dtype.name not in NUMBERS:
+        raise ValueError(f"array elements of type {dtype.name!r}")
+    return dtype
+
+
+def as_dtype(value: object, default: np.dtype[Any]) -> np.dtype[Any]:
+    """The type of numbers that a pickle names, in any of the ways in which spaces have kept it.
+
+    Raises:
+        ValueError: It is not one of numbers.
+    """
+    if value is None:
+        return default
+    return value.dtype if isinstance(value, PlainDType) else _number(np.dtype(value))  # type: ignore[call-overload]
 
 
 class PlainArray:
@@ -74,8 +88,17 @@ class FromBuffer(StandIn):
 
     __slots__ = ()
 
-    def __call__(self, buffer: bytes, dtype: PlainDType, shape: tuple[int, ...], order: Any = "C") -> Any:
-        """The array."""
+    def __call__(
+        self,
+        buffer: bytes,
+        dtype: PlainDType,
+        shape: tuple[int, ...],
+        order: Any = "C",
+        axes: tuple[int, ...] | None = None,
+    ) -> Any:
+        """The array; numpy 2.3 and later keep any order of the axes."""
+        if order == "K" and axes is not None:
+            return array_from_buffer(buffer, dtype, shape).transpose(axes)
         return array_from_buffer(buffer, dtype, shape, order)
 
 
@@ -87,6 +110,16 @@ class Scalar(StandIn):
     def __call__(self, dtype: PlainDType, data: bytes) -> Any:
         """The number."""
         return array_from_buffer(data, dtype, ())[()]
+
+
+class Bytes(StandIn):
+    """Stands for `bytes` and `bytearray`, which given a number would fill the memory with zeros."""
+
+    __slots__ = ()
+
+    def __call__(self, data: bytes | str = b"", encoding: str = "latin1") -> bytes:
+        """The bytes."""
+        return data.encode(encoding) if isinstance(data, str) else bytes(memoryview(data))
 
 
 class Latin1(StandIn):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,48 +13,101 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from steersman.export.errors import DamagedFileError, UnsupportedError
-from steersman.export.reading.plain import PlainDType, as_array
+from steersman.export.reading.plain import as_array, as_dtype
 from steersman.export.reading.unpickle import Record
 
 AnySpace = spaces.Space[Any]
+State = dict[str, Any]
 
 
 def as_space(value: object, where: str) -> AnySpace:
     """The gymnasium space that a record of a gym or gymnasium space describes.
 
     Raises:
-        UnsupportedError: It is of a kind that export does not cover.
+        UnsupportedError: It is of a kind that SB3 has no policies for.
         DamagedFileError: It is no space, or its bounds make none.
     """
     if not isinstance(value, Record) or ".spaces." not in value.name:
         raise DamagedFileError("this is not a space", where=where)
     kind = value.name.rpartition(".")[2]
-    build = {"Box": _box, "Discrete": _discrete}.get(kind)
+    if kind == "Dict":
+        return _dict(value.state, where)
+    build = _KINDS.get(kind)
     if build is None:
-        raise UnsupportedError(f"{kind} spaces are not covered yet", where=where, expected="Box or Discrete")
+        raise UnsupportedError(
+            f"SB3 has no policies for {kind} spaces", where=where, expected=f"Dict, {', '.join(_KINDS)}"
+        )
     try:
         return build(value.state)
-    except (ArithmeticError, AssertionError, KeyError, TypeError, ValueError) as error:
-        raise DamagedFileError(f"not a {kind} space: {error}", where=where) from error
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise DamagedFileError(f"not a {kind} space: {reason}", where=where) from error
 
 
-def _box(state: dict[str, Any]) -> AnySpace:
+def _box(state: State) -> AnySpace:
     low, high = as_array(state["low"]), as_array(state["high"])
-    dtype = state["dtype"].dtype if isinstance(state.get("dtype"), PlainDType) else low.dtype
+    dtype = as_dtype(state.get("dtype"), low.dtype)
+    low, high = low.astype(dtype), _mended(high.astype(dtype))
+    if (bad := np.isnan(low) | np.isnan(high)).any():
+        raise ValueError(f"{bad.sum()} bounds are not numbers")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # gymnasium remarks on bounds that lose precision; they are as saved
-        return spaces.Box(low.astype(dtype), high.astype(dtype), dtype=dtype.type)
+        return spaces.Box(low, high, dtype=dtype.type)
 
 
-def _discrete(state: dict[str, Any]) -> AnySpace:
+def _mended(high: NDArray[Any]) -> NDArray[Any]:
+    """Old gym turned an upper bound of infinity into the lowest number of a signed integer type."""
+    if high.dtype.kind != "i":
+        return high
+    ends = np.iinfo(high.dtype)
+    return np.where(high == ends.min, ends.max, high).astype(high.dtype)
+
+
+def _discrete(state: State) -> AnySpace:
     return spaces.Discrete(int(state["n"]), start=int(state.get("start", 0)))
+
+
+def _multi_discrete(state: State) -> AnySpace:
+    counts = as_array(state["nvec"])
+    start = as_array(state["start"]) if state.get("start") is not None else None
+    dtype = as_dtype(state.get("dtype"), np.dtype(np.int64))
+    return spaces.MultiDiscrete(counts.astype(np.int64), dtype=dtype.type, start=start)
+
+
+def _multi_binary(state: State) -> AnySpace:
+    shape = as_array(state["n"])
+    return spaces.MultiBinary(shape.tolist() if shape.ndim else int(shape))
+
+
+_KINDS: dict[str, Callable[[State], AnySpace]] = {
+    "Box": _box,
+    "Discrete": _discrete,
+    "MultiDiscrete": _multi_discrete,
+    "MultiBinary": _multi_binary,
+}
+
+
+def _dict(state: State, where: str) -> AnySpace:
+    parts = state.get("spaces")
+    if not isinstance(parts, Mapping) or not parts:
+        raise DamagedFileError("not a Dict space: it has no parts", where=where)
+    found = OrderedDict((str(key), as_space(part, f"{where}[{key!r}]")) for key, part in parts.items())
+    for key, part in found.items():
+        if isinstance(part, spaces.Dict):
+            raise UnsupportedError("SB3 has no policies for a Dict within a Dict", where=f"{where}[{key!r}]")
+    return spaces.Dict(found)  # ordered, so that it is not sorted: SB3 joins features in this order
 
 
 def same_space(one: AnySpace, other: AnySpace) -> bool:
     """Whether two spaces hold the same values.
 
     Versions of gym and gymnasium wrote "unbounded" as infinity or as the largest float; both count as it.
+    Keys of Dict spaces may be in another order.
     """
+    if isinstance(one, spaces.Dict) and isinstance(other, spaces.Dict):
+        return set(one.spaces) == set(other.spaces) and all(
+            same_space(part, other.spaces[key]) for key, part in one.spaces.items()
+        )
     if isinstance(one, spaces.Box) and isinstance(other, spaces.Box):
         return one.shape == other.shape and one.dtype == other.dtype and _same_bounds(one, other)
     return type(one) is type(other) and bool(one == other)

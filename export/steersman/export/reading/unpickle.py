@@ -46,15 +46,20 @@ class Record:
         self.state[key] = value
 
 
-def read_pickle(data: bytes, where: str) -> object:
+def read_pickle(data: bytes, where: str, hint: str | None = None) -> object:
     """The content of a pickle: plain containers, numpy data and `Record`s.
+
+    Args:
+        data: The pickle.
+        where: What it is of, for errors.
+        hint: What a person can do about a name that is not on the list.
 
     Raises:
         UnsafePickleError: It names something that is not on the list.
         DamagedFileError: It is not a whole pickle.
     """
     try:
-        return _Reader(data, where).load()
+        return _Reader(data, where, hint).load()
     except UnsafePickleError:
         raise
     except Exception as error:  # a malformed pickle may raise anything
@@ -72,9 +77,9 @@ def named(value: object) -> str | None:
 
 
 class _Reader(pickle.Unpickler):
-    def __init__(self, data: bytes, where: str) -> None:
+    def __init__(self, data: bytes, where: str, hint: str | None) -> None:
         super().__init__(io.BytesIO(data))
-        self._where = where
+        self._where, self._hint = where, hint
         self._classes: dict[str, type[Record]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -85,10 +90,12 @@ class _Reader(pickle.Unpickler):
             return PLAIN[full]
         if full in DESCRIBED:
             return self._classes.setdefault(full, type(name, (Record,), {"name": full}))
+        what = "holds a class or function by value" if full.startswith("cloudpickle.") else f"names {full!r}"
         raise UnsafePickleError(
-            f"it names {full!r}, which is not on the list of what may be read; nothing was run",
+            f"it {what}, which is not on the list of what may be read; nothing was run",
             where=self._where,
             expected="numpy, gymnasium, torch activations and SB3's own classes",
+            hint=self._hint,
         )
 
     def persistent_load(self, pid: object) -> Any:

@@ -2,132 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
-from steersman.bundle.manifest import Manifest, Variant
-from steersman.bundle.specs import BoxAction, Contract, DiscreteAction, feature_names
+from steersman.bundle.manifest import Manifest
+from steersman.bundle.specs import Contract
+from steersman.export.report.provenance import digest_facts, provenance_facts
+from steersman.export.report.variants import all_forms, table_of
+from steersman.export.report.wording import (
+    DISTRIBUTIONS,
+    SYNTHETIC,
+    action_text,
+    element_names,
+    listed,
+    mask_text,
+    noise_text,
+    observation_text,
+    origin,
+    parity_text,
+    printable,
+    reference_lines,
+    reference_source,
+    returns_text,
+    wrapper_text,
+)
 
 CARD_FILE = "card.md"
-MOST_NAMES = 32
 
 
 def write_card(manifest: Manifest) -> str:
     """The card in Markdown. It says nothing of the version, which is claimed after it is written."""
-    parts = (
-        f"# Policy `{manifest.policy}`",
-        _origin(manifest),
-        "## Observes and does",
-        _contract(manifest.contract),
-        "## Variants",
-        _variants(manifest),
-        "## Evidence",
-        _evidence(manifest),
-        "## Provenance",
-        _libraries(manifest),
-    )
+    sections: dict[str, Iterable[str]] = {
+        "Observes and does": map(_item, _contract(manifest.contract)),
+        "Before you call it": map(_item, map(wrapper_text, manifest.contract.wrappers)),
+        "Variants": _variants(manifest),
+        "Evidence": map(_item, _evidence(manifest)),
+        "Provenance": (f"- {label}: {_text(text)}" for label, text in provenance_facts(manifest)),
+        "SHA-256": (f"- {_text(label)}: `{digest}`" for label, digest in digest_facts(manifest)),
+    }
+    parts = [f"# Policy `{manifest.policy}`", f"{_text(origin(manifest))}."]
+    if manifest.reference.synthetic:
+        parts.append(f"> **{SYNTHETIC}**")
+    for title, lines in sections.items():
+        if text := "\n".join(lines):
+            parts += [f"## {title}", text]
     return "\n\n".join(parts) + "\n"
 
 
-def _origin(manifest: Manifest) -> str:
-    origin = manifest.provenance
-    text = f"{origin.algorithm} policy"
-    if origin.environment:
-        text += f" for `{origin.environment.id}`"
-    if origin.train_steps:
-        text += f", {origin.train_steps:,} steps trained"
-    if origin.mean_return is not None:
-        text += f", mean evaluation return {origin.mean_return:g}"
-    return f"{text}. Exported {manifest.created:%Y-%m-%d %H:%M} UTC."
-
-
-def _contract(contract: Contract) -> str:
-    observation = contract.observations[0]
-    names = feature_names(contract)
-    lines = [f"- Observation: {observation.dtype} {list(observation.shape)}{_listed(names)}"]
+def _contract(contract: Contract) -> Iterator[str]:
+    for spec in contract.observations:
+        names = f": {listed(spec.feature_names)}" if spec.feature_names else ""
+        yield f"Observes {printable(spec.input_name)}: {observation_text(spec)}{names}"
     action = contract.action
-    if isinstance(action, DiscreteAction):
-        choices = action.names or tuple(str(action.start + k) for k in range(action.n))
-        lines.append(f"- Action: one of {action.n}{_listed(choices)}; an action mask is obeyed")
-    elif isinstance(action, BoxAction):
-        lines.append(
-            f"- Action: {action.dtype} {list(action.shape)}{_listed(action.names)}, clipped to its bounds"
-        )
-    lines.append(f"- Inside the graph: {', '.join(contract.inside)}")
-    return "\n".join(lines)
+    names = f": {listed(element_names(action))}" if action.names else ""
+    yield f"Does: {action_text(action)}{names}"
+    yield mask_text(contract)
+    yield f"Distribution: {DISTRIBUTIONS[contract.distribution]}. {noise_text(contract.noise)}"
+    if contract.state:
+        state = ", ".join(f"{printable(s.name)} {list(s.shape)}" for s in contract.state)
+        yield f"Recurrent: {state} carried from step to step, zero at the start of an episode"
+    if contract.inside:
+        yield f"Inside the graph: {listed(contract.inside)}"
 
 
-def _variants(manifest: Manifest) -> str:
-    rows = [
-        (name, variant.scheme, _kilobytes(variant), *_latency(variant.latency_us), _flips(variant))
-        for name, variant in manifest.variants.items()
-    ]
-    text = _table(("Variant", "Scheme", "Size", "1 row", "32 rows", "Decisions changed"), rows)
-    rejected = [
-        f"- `{variant.scheme}` was left out: {variant.reason}." for variant in manifest.rejected_variants
-    ]
-    return "\n".join([text, "", *rejected]).rstrip()
+def _variants(manifest: Manifest) -> Iterator[str]:
+    head, *rows = table_of(all_forms(manifest))
+    for cells in (head, ["---"] * len(head), *rows):
+        yield f"| {' | '.join(map(_cell, cells))} |"
+    for rejected in manifest.rejected_variants:
+        yield f"\n`{printable(rejected.scheme)}` was left out: {_text(printable(rejected.reason))}."
 
 
-def _evidence(manifest: Manifest) -> str:
+def _evidence(manifest: Manifest) -> Iterator[str]:
     parity, reference = manifest.parity, manifest.reference
-    lines = [
-        f"- fp32 against SB3's `predict`: {parity.states:,} states, {parity.disagreements} disagreements",
-        f"- Largest difference of an action {parity.max_action_error:.2g}",
-        f"- Largest difference of a distribution parameter {parity.max_parameter_error:.2g}",
-    ]
-    if reference.synthetic:
-        lines.append(
-            "- **Synthetic reference:** no environment was known. Reference and evidence rest on samples of "
-            "the observation space; drift against it means little."
-        )
-    for mode, episodes in reference.episodes.items():
-        returned = reference.mean_return.get(mode)
-        reached = f", mean return {returned:.1f}" if returned is not None else ""
-        lines.append(f"- Reference, {mode}: {episodes} episodes, {reference.steps[mode]:,} steps{reached}")
+    yield f"fp32 against SB3's `predict`: {parity_text(parity)}"
+    yield f"Largest difference of a distribution parameter: {parity.max_parameter_error:.2g}"
+    if parity.returns:
+        yield f"Return of SB3's own policy: {returns_text(parity.returns)}"
+    yield f"Reference: {'; '.join((reference_source(manifest), *reference_lines(manifest)))}"
     if not reference.features:
-        lines.append(
-            "- No reference per feature: the observation has too many elements. Actions are covered."
-        )
-    return "\n".join(lines)
+        yield "No reference per feature: the observation has too many elements. Actions are covered."
 
 
-def _libraries(manifest: Manifest) -> str:
-    origin = manifest.provenance
-    lines = [f"- SB3 file: SHA-256 `{origin.zip_sha256}`"]
-    lines += [f"- Run: {origin.run}"] if origin.run else []
-    for when in ("trained", "exported"):
-        versions = [
-            f"{name.partition('.')[2]} {version}"
-            for name, version in origin.libraries.items()
-            if name.startswith(f"{when}.")
-        ]
-        lines += [f"- {when.capitalize()} with {', '.join(versions)}"] if versions else []
-    return "\n".join(lines)
+def _item(text: str) -> str:
+    return f"- {_text(text)}"
 
 
-def _listed(names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f" ({', '.join(names[:MOST_NAMES])}{more})"
+def _text(text: str) -> str:
+    """Keeps names from being read as HTML; other marks of Markdown do no harm in them."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def _kilobytes(variant: Variant) -> str:
-    return f"{variant.size_bytes / 1000:.1f} kB"
-
-
-def _latency(latency_us: dict[int, float]) -> tuple[str, str]:
-    one, many = (f"{latency_us[batch]:.0f} µs" if batch in latency_us else "" for batch in (1, 32))
-    return one, many
-
-
-def _flips(variant: Variant) -> str:
-    if variant.flips is None:
-        return ""
-    flips = variant.flips
-    return f"{flips.flips} of {flips.states:,}, at most {flips.upper_95:.2%} (95 %)"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _cell(text: str) -> str:
+    return _text(text).replace("|", "\\|")

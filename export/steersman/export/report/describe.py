@@ -30,6 +30,7 @@ def provenance(saved: SavedPolicy, source: Source) -> Provenance:
         run=source.run,
         mean_return=source.mean_return,
         train_steps=source.train_steps or saved.train_steps,
+        trusted_code=saved.trusted_code,
     )
 
 
@@ -69,4 +70,5 @@ def _describe(candidate: Candidate, file: str) -> Variant:
         flips=evidence.flips if evidence else None,
         max_error=evidence.max_error if evidence else None,
         mean_total_variation=evidence.mean_total_variation if evidence else None,
+        returns=candidate.returns,
     )

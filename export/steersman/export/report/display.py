@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from steersman.bundle.bundle import Bundle
-from steersman.bundle.manifest import Flips, Manifest
-from steersman.bundle.specs import BoxAction, Contract, DiscreteAction, ObservationSpec
+from steersman.bundle.manifest import Manifest
+from steersman.bundle.signature import SignatureCheck
+from steersman.export.report.contract_tables import (
+    ELEMENT_HEAD,
+    OUTPUT_HEAD,
+    action_rows,
+    input_rows,
+    output_rows,
+)
+from steersman.export.report.provenance import digest_facts, provenance_facts
+from steersman.export.report.variants import SHORT, Form, all_forms, table_of
+from steersman.export.report.wording import (
+    mask_text,
+    noise_text,
+    origin,
+    parity_text,
+    printable,
+    reference_lines,
+    reference_source,
+    returns_text,
+    wrapper_text,
+)
 from steersman.export.verify import Verification
 
 Listener = Callable[[str, float], None]
 LINE_EVERY_SECONDS = 5.0
+PIPE_WIDTH = 200
+"""Columns of what is not printed on a terminal: no cell of a table is folded there."""
 
 
 @contextmanager
@@ -50,21 +72,22 @@ def print_export(bundle: Bundle, seconds: float, notes: tuple[str, ...]) -> None
     """The summary of an export."""
     console = _console()
     manifest = bundle.manifest
-    console.print(f"[bold]{manifest.policy}[/] version {manifest.version}: {_origin(manifest)}")
-    console.print(_variants_table(manifest))
-    _print_rejected(console, manifest)
-    console.print(_parity_line(manifest))
-    console.print(_reference_line(manifest))
+    _print_title(console, manifest)
+    shipped = [form for form in all_forms(manifest) if form.name in manifest.variants]
+    _print_variants(console, manifest, shipped, SHORT)
+    _print_evidence(console, manifest)
+    for wrapper in manifest.contract.wrappers:
+        _print_line(console, "Callers must apply", wrapper_text(wrapper), style="yellow")
     for note in notes:
-        console.print(f"[yellow]Note:[/] {escape(note)}")
-    console.print(f"Written in {seconds:.0f} s to [bold]{escape(str(bundle.path))}[/]")
+        _print_line(console, "Note", printable(note), style="yellow")
+    console.print(f"Written in {seconds:.0f} s to", Text(str(bundle.path), "bold"))
 
 
 def print_verification(verification: Verification) -> None:
     """What was checked and how it came out."""
     console = _console()
-    bundle = verification.bundle
-    console.print(f"{len(bundle.manifest.files)} files are as the manifest says.")
+    console.print(f"{len(verification.bundle.manifest.files)} files are as the manifest says.")
+    _print_signatures(console, verification.signatures)
     table = Table("Variant", "Rows", "Largest difference", "Decisions changed", "Certificate", box=None)
     for name, result in verification.results.items():
         verdict = "[green]passed[/]" if result.passed else "[red]failed[/]"
@@ -72,100 +95,82 @@ def print_verification(verification: Verification) -> None:
     console.print(table)
     for name, result in verification.results.items():
         for failure in result.failures:
-            console.print(f"{name}: {escape(failure)}")
+            _print_line(console, name, failure)
 
 
-def print_contract(bundle: Bundle) -> None:
-    """What the policy takes and gives."""
+def print_contract(bundle: Bundle, signatures: SignatureCheck) -> None:
+    """What the policy takes and gives, what it was measured to do, and where it comes from."""
     console = _console()
     manifest = bundle.manifest
     contract = manifest.contract
-    console.print(f"[bold]{manifest.policy}[/] version {manifest.version}: {_origin(manifest)}")
-    table = Table("Tensor", "Type", "Shape", "Element", "Lowest", "Highest", box=None)
-    for spec in contract.observations:
-        _add_elements(table, spec.input_name, spec, spec.feature_names)
-    _add_action(table, contract)
-    console.print(table)
-    console.print(f"Modes: {', '.join(contract.modes)}. Outputs: {', '.join(contract.outputs)}.")
-    console.print(f"Inside the graph: {', '.join(contract.inside)}.")
-    console.print(_variants_table(manifest))
-    _print_rejected(console, manifest)
-    console.print(_parity_line(manifest))
-    console.print(_reference_line(manifest))
-    console.print(f"Contract {manifest.contract_digest[:12]}, bundle {bundle.digest[:12]}.")
+    _print_title(console, manifest)
+    _print_table(console, ELEMENT_HEAD, (*input_rows(contract), *action_rows(contract)))
+    _print_table(console, OUTPUT_HEAD, output_rows(contract))
+    console.print(f"Modes: {', '.join(contract.modes)}. {mask_text(contract)} {noise_text(contract.noise)}")
+    if contract.inside:
+        _print_line(console, "Inside the graph", ", ".join(map(printable, contract.inside)))
+    for wrapper in contract.wrappers:
+        _print_line(console, "Callers must apply", wrapper_text(wrapper), style="yellow")
+    _print_variants(console, manifest, all_forms(manifest))
+    _print_evidence(console, manifest)
+    for label, text in (*provenance_facts(manifest), *digest_facts(manifest), ("Bundle", bundle.digest)):
+        _print_line(console, label, text)
+    _print_signatures(console, signatures)
 
 
 def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    return console
 
 
-def _origin(manifest: Manifest) -> str:
-    origin = manifest.provenance
-    parts = [f"{origin.algorithm} on {origin.environment.id}" if origin.environment else origin.algorithm]
-    if origin.train_steps:
-        parts.append(f"{origin.train_steps:,} steps")
-    if origin.mean_return is not None:
-        parts.append(f"mean return {origin.mean_return:.1f}")
-    return ", ".join(parts)
+def _print_title(console: Console, manifest: Manifest) -> None:
+    console.print(Text(manifest.policy, "bold"), Text(f"version {manifest.version}: {origin(manifest)}"))
 
 
-def _variants_table(manifest: Manifest) -> Table:
-    table = Table("Variant", "Scheme", "Size", "1 row", "32 rows", "Decisions changed", box=None)
-    for name, variant in manifest.variants.items():
-        one, many = (f"{variant.latency_us[n]:.0f} µs" if n in variant.latency_us else "" for n in (1, 32))
-        size = f"{variant.size_bytes / 1000:.1f} kB"
-        table.add_row(name, variant.scheme, size, one, many, _flips(variant.flips))
-    return table
+def _print_line(console: Console, label: str, text: str, style: str = "") -> None:
+    """A line whose text is shown as it is: names are no markup."""
+    console.print(Text.assemble((f"{label}:", style), " ", text))
 
 
-def _flips(flips: Flips | None) -> str:
-    """With the upper end of the 95 % interval of the rate."""
-    return f"{flips.flips} of {flips.states:,} (≤ {flips.upper_95:.2%})" if flips else ""
+def _print_table(console: Console, head: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
+    table = Table(box=None)
+    for column in head:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
 
 
-def _print_rejected(console: Console, manifest: Manifest) -> None:
-    for rejected in manifest.rejected_variants:
-        console.print(f"  Left out {rejected.scheme}: {escape(rejected.reason)}")
-
-
-def _parity_line(manifest: Manifest) -> str:
-    parity = manifest.parity
-    text = f"fp32 against SB3: {parity.states:,} states, {parity.disagreements} disagreements"
-    if parity.max_action_error:
-        text += f", largest difference of an action {parity.max_action_error:.2g}"
-    return text
-
-
-def _reference_line(manifest: Manifest) -> str:
-    reference = manifest.reference
-    if reference.synthetic:
-        return "Reference: synthetic, for no environment was known; name one with --env"
-    parts = []
-    for mode, episodes in reference.episodes.items():
-        returned = reference.mean_return.get(mode)
-        reached = f", mean return {returned:.1f}" if returned is not None else ""
-        parts.append(f"{mode} {episodes} episodes of {reference.steps[mode]:,} steps{reached}")
-    return f"Reference: {'; '.join(parts)}"
-
-
-def _add_elements(
-    table: Table, tensor: str, spec: ObservationSpec | BoxAction, names: tuple[str, ...]
+def _print_variants(
+    console: Console, manifest: Manifest, forms: Sequence[Form], columns: Sequence[str] | None = None
 ) -> None:
-    shape, size = str(list(spec.shape)), spec.size
-    lowest, highest = (b * size if len(b) == 1 else b for b in (spec.low, spec.high))
-    for i in range(min(size, 16)):
-        head = (tensor, spec.dtype, shape) if i == 0 else ("", "", "")
-        table.add_row(*head, names[i] if names else str(i), f"{lowest[i]:.4g}", f"{highest[i]:.4g}")
-    if size > 16:
-        table.add_row("", "", "", f"and {size - 16} more", "", "")
+    head, *rows = table_of(forms, columns) if columns else table_of(forms)
+    _print_table(console, head, rows)
+    for rejected in manifest.rejected_variants:
+        _print_line(console, f"  Left out {printable(rejected.scheme)}", printable(rejected.reason))
 
 
-def _add_action(table: Table, contract: Contract) -> None:
-    action = contract.action
-    if isinstance(action, BoxAction):
-        _add_elements(table, "action", action, action.names)
-    elif isinstance(action, DiscreteAction):
-        for k in range(min(action.n, 16)):
-            head = ("action", action.dtype, "one of") if k == 0 else ("", "", "")
-            name = action.names[k] if action.names else ""
-            table.add_row(*head, f"{action.start + k} {name}".strip(), "", "")
+def _print_evidence(console: Console, manifest: Manifest) -> None:
+    console.print(f"fp32 against SB3: {parity_text(manifest.parity)}")
+    if manifest.parity.returns:
+        console.print(f"Return of SB3's own policy: {returns_text(manifest.parity.returns)}")
+    if manifest.reference.synthetic:
+        console.print(
+            "Reference: synthetic, for no environment was known; name one with --env or give --observations",
+            style="yellow",
+        )
+    else:
+        described = (reference_source(manifest), *reference_lines(manifest))
+        console.print(f"Reference: {'; '.join(described)}")
+
+
+def _print_signatures(console: Console, check: SignatureCheck) -> None:
+    if not (check.signers or check.unknown):
+        console.print("Not signed: nobody vouches for it.", style="yellow")
+    for signer in check.signers:
+        trusted = "a trusted key" if signer in check.trusted else "a key that --trusted-key does not name"
+        console.print(f"Signed by {signer}, {trusted}.")
+    for algorithm in check.unknown:
+        console.print(f"Signed with {algorithm}, which is not known here", style="yellow")

@@ -7,38 +7,44 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from steersman.bundle.features import named_feature_matrix
+from steersman.bundle.features import feature_matrix, has_named_features
 from steersman.bundle.manifest import ReferenceInfo
 from steersman.bundle.reference import pack_references
 from steersman.bundle.specs import Contract
-from steersman.export.sources.rollouts import Episode, Rollout
+from steersman.export.observations import Array
+from steersman.export.sources.episodes import Episode, Rollout
 from steersman.monitoring.columns import watched_features
 from steersman.monitoring.reference import build_reference
 
 
 def pack_rollouts(rollouts: Sequence[Rollout], contract: Contract, seed: int) -> bytes:
     """The bytes of `reference.npz`."""
+    measured = {rollout.mode: [_measured(e, contract) for e in rollout.episodes] for rollout in rollouts}
     return pack_references(
         {
-            rollout.mode: build_reference(
-                [_features(episode, contract) for episode in rollout.episodes],
-                [episode.actions for episode in rollout.episodes],
+            mode: build_reference(
+                [features for features, _ in episodes],
+                [actions for _, actions in episodes],
                 contract,
                 seed=seed,
             )
-            for rollout in rollouts
+            for mode, episodes in measured.items()
         }
     )
 
 
-def _features(episode: Episode, contract: Contract) -> NDArray[np.float64]:
-    return named_feature_matrix({contract.observations[0].input_name: episode.observations}, contract)
+def _measured(episode: Episode, contract: Contract) -> tuple[NDArray[np.float64], Array]:
+    """Features and actions of the same steps: of all, or with features of those whose rows are kept."""
+    if not has_named_features(contract):
+        return np.empty((len(episode.actions), 0)), episode.actions
+    return feature_matrix(episode.inputs.observations, contract), episode.actions[episode.kept]
 
 
 def describe_rollouts(rollouts: Sequence[Rollout], contract: Contract) -> ReferenceInfo:
     """What the manifest says about it."""
     return ReferenceInfo(
         synthetic=any(rollout.synthetic for rollout in rollouts),
+        source=rollouts[0].origin,
         features=len(watched_features(contract)),
         episodes={r.mode: len(r.episodes) for r in rollouts},
         steps={r.mode: r.steps for r in rollouts},

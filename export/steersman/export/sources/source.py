@@ -1,4 +1,4 @@
-"""What is exported: an SB3 zip alone, or the best model of a Steersman run with all that the run knows."""
+"""What is exported: an SB3 zip alone, or the best model of a run with all that the run knows."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from steersman.export.errors import DamagedFileError, ExportUsageError
-from steersman.export.settings import ExportSettings
-from steersman.export.vocabulary import Algorithm
-
-RUN_FILE = "run.json"
-STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl", "vecnormalize.pickle")
-"""Names under which people keep VecNormalize's statistics beside a zip."""
+from steersman.export.errors import ExportUsageError
+from steersman.export.settings import ExportSettings, NamedWrapper
+from steersman.export.sources.runs import RUN_FILE, find_model, read_run
+from steersman.export.sources.zoo import STATISTICS, ZooRun, find_details, read_zoo_run
+from steersman.export.vocabulary import Algorithm, ImageLayout
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +26,10 @@ class Source:
         env_id: gymnasium id of the environment.
         env_kwargs: Its arguments.
         env_import: Module that registers it.
+        env_required: Whether it is an error when the environment cannot be made.
+        wrappers: What was around the environment, innermost first.
+        declared_wrappers: Wrappers that export does not know and that callers apply.
+        image_layout: Where callers have the channels of their images.
         feature_names: Names of the observation's elements.
         action_names: Names of the choices or of the action's elements.
         run: Name of the training run.
@@ -44,6 +44,10 @@ class Source:
     env_id: str | None = None
     env_kwargs: Mapping[str, Any] | None = None
     env_import: str | None = None
+    env_required: bool = True
+    wrappers: tuple[NamedWrapper, ...] = ()
+    declared_wrappers: tuple[NamedWrapper, ...] = ()
+    image_layout: ImageLayout | None = None
     feature_names: tuple[str, ...] | None = None
     action_names: tuple[str, ...] | None = None
     run: str | None = None
@@ -59,79 +63,68 @@ class Source:
         return slug or "policy"
 
 
-class _Evaluation(BaseModel):
-    mean_return: float
-    timesteps: int | None = None
-
-
-class _Run(BaseModel):
-    """The part of `run.json` that export needs; `steersman.training.run` has the whole."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    name: str | None = None
-    algo: Algorithm | None = None
-    env_id: str
-    env_kwargs: dict[str, Any] = {}
-    env_import: str | None = None
-    normalize: bool = False
-    best: _Evaluation | None = None
-    timesteps_done: int | None = None
-    feature_names: tuple[str, ...] | None = None
-    action_names: tuple[str, ...] | None = None
-    files: dict[str, str] = {}
-
-
 def find_source(settings: ExportSettings) -> Source:
     """Finds the files; what the settings say goes before what the run says.
 
     Raises:
         ExportUsageError: There is no such file or folder, or the folder holds no run with a model.
-        DamagedFileError: `run.json` cannot be read.
+        DamagedFileError: A file of the run cannot be read, or it lacks statistics that it needs.
     """
+    source = _found(settings)
+    asked: dict[str, Any] = {
+        name: value
+        for name in ("vecnormalize", "algo", "env_import", "feature_names", "action_names", "image_layout")
+        if (value := getattr(settings, name)) is not None
+    }
+    if settings.wrapper:
+        asked["wrappers"] = settings.wrapper
+    return _noted(replace(source, **asked, **_environment(settings, source)))
+
+
+def _environment(settings: ExportSettings, source: Source) -> dict[str, Any]:
+    declared = {"declared_wrappers": settings.declare_wrapper}
+    if settings.env_id is not None:
+        named = {"env_id": settings.env_id, "env_kwargs": settings.env_kwargs, "env_required": True}
+        return declared | named
+    return declared | {"env_kwargs": {**(source.env_kwargs or {}), **settings.env_kwargs} or None}
+
+
+def _found(settings: ExportSettings) -> Source:
     path = settings.source
     if path.name == RUN_FILE and path.is_file():
         path = path.parent
-    source = _from_run(path) if path.is_dir() else _from_zip(path)
-    asked: dict[str, Any] = {
-        name: value
-        for name in ("vecnormalize", "algo", "env_import", "feature_names", "action_names")
-        if (value := getattr(settings, name)) is not None
-    }
-    if settings.env_id is not None:
-        asked |= {"env_id": settings.env_id, "env_kwargs": settings.env_kwargs}
-    elif settings.env_kwargs:
-        asked["env_kwargs"] = {**(source.env_kwargs or {}), **settings.env_kwargs}
-    return _noted(replace(source, **asked))
+    if (path / RUN_FILE).is_file():
+        return _from_run(path)
+    if not path.is_dir():
+        path = _zip(path)
+    if details := find_details(path):
+        return _from_zoo(read_zoo_run(path, details, statistics=settings.vecnormalize))
+    if path.is_file():
+        return Source(path)
+    raise ExportUsageError(
+        f"this folder holds no {RUN_FILE}, and no args.yml of rl-baselines3-zoo",
+        where=str(path),
+        expected="a run folder, or an SB3 zip",
+    )
 
 
-def _from_zip(path: Path) -> Source:
+def _zip(path: Path) -> Path:
     for candidate in (path, path.with_name(f"{path.name}.zip")):  # SB3's `load` adds the ending too
         if candidate.is_file():
-            return Source(candidate)
+            return candidate
     raise ExportUsageError(
         "there is no such file or folder",
         where=str(path),
-        expected="a zip that SB3's `save` wrote, or a run folder that `steersman train` wrote",
+        expected="a zip that SB3's `save` wrote, or a run folder",
     )
 
 
 def _from_run(folder: Path) -> Source:
-    run = _read_run(folder)
-    best = "best_model" in run.files
-    model = run.files.get("best_model" if best else "model")
-    if model is None:
-        raise ExportUsageError(
-            "the run has saved no model yet", where=str(folder), hint="Train it again, or wait."
-        )
-    statistics = run.files.get("best_vecnormalize" if best else "vecnormalize")
-    if run.normalize and statistics is None:
-        raise DamagedFileError(
-            "the run normalized its observations, but kept no statistics for this model", where=str(folder)
-        )
+    run = read_run(folder)
+    model = find_model(folder, run)
     return Source(
-        zip=_inside(folder, model),
-        vecnormalize=_inside(folder, statistics) if statistics and run.normalize else None,
+        zip=model.zip,
+        vecnormalize=model.vecnormalize,
         algo=run.algo,
         env_id=run.env_id,
         env_kwargs=run.env_kwargs,
@@ -139,30 +132,25 @@ def _from_run(folder: Path) -> Source:
         feature_names=run.feature_names,
         action_names=run.action_names,
         run=run.name,
-        mean_return=run.best.mean_return if best and run.best else None,
-        train_steps=run.best.timesteps if best and run.best else run.timesteps_done,
+        mean_return=model.mean_return,
+        train_steps=model.train_steps,
     )
 
 
-def _read_run(folder: Path) -> _Run:
-    file = folder / RUN_FILE
-    try:
-        return _Run.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise ExportUsageError(
-            f"this folder holds no {RUN_FILE}", where=str(folder), expected="a run folder, or an SB3 zip"
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise DamagedFileError(f"{place}: {first['msg']}", where=str(file)) from error
-
-
-def _inside(folder: Path, name: str) -> Path:
-    path = folder / name
-    if Path(name).name != name or not path.is_file():
-        raise DamagedFileError(f"the run names a file that is not in its folder: {name}", where=str(folder))
-    return path
+def _from_zoo(run: ZooRun) -> Source:
+    packages = ", ".join(run.packages)
+    return Source(
+        zip=run.zip,
+        vecnormalize=run.vecnormalize,
+        algo=run.algo,
+        env_id=run.env_id,
+        env_kwargs=run.env_kwargs,
+        env_required=False,
+        wrappers=run.wrappers,
+        run=run.name,
+        mean_return=run.mean_return,
+        notes=(f"the run imported {packages}; to play in it, name it with --env-import",) if packages else (),
+    )
 
 
 def _noted(source: Source) -> Source:
@@ -175,4 +163,4 @@ def _noted(source: Source) -> Source:
         for path in beside
         if path.is_file()
     )
-    return replace(source, notes=notes)
+    return replace(source, notes=(*source.notes, *notes))

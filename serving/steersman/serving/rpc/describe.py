@@ -11,6 +11,7 @@ from steersman.bundle.specs import (
     MultiBinaryAction,
     MultiDiscreteAction,
     ObservationSpec,
+    WrapperSpec,
 )
 from steersman.serving.errors import CallError, Code
 from steersman.serving.rollout.snapshot import VersionInfo
@@ -29,6 +30,7 @@ _DISTRIBUTIONS = {
     "gaussian": pb.DISTRIBUTION_KIND_GAUSSIAN,
     "q_values": pb.DISTRIBUTION_KIND_Q_VALUES,
     "deterministic": pb.DISTRIBUTION_KIND_DETERMINISTIC,
+    "squashed_gaussian": pb.DISTRIBUTION_KIND_SQUASHED_GAUSSIAN,
 }
 _MODES = {"greedy": pb.ACTION_MODE_GREEDY, "sampled": pb.ACTION_MODE_SAMPLED}
 
@@ -58,6 +60,7 @@ def describe_policy(routing: RoutingTable, name: str) -> pb.PolicyDescription:
         versions=_versions(policy),
         distribution=_DISTRIBUTIONS[contract.distribution],
         contract_digest=manifest.contract_digest,
+        wrappers=[_wrapper(spec) for spec in contract.wrappers],
     )
 
 
@@ -93,6 +96,12 @@ def _version(policy: PolicyRuntime, info: VersionInfo) -> pb.PolicyVersion:
         lanes=[lane.lane for lane in lanes],
         created_unix_nanos=info.created_unix_nanos,
     )
+
+
+def _wrapper(spec: WrapperSpec) -> pb.WrapperSpec:
+    wrapper = pb.WrapperSpec(name=spec.name, instruction=spec.instruction)
+    wrapper.arguments.update(spec.arguments)
+    return wrapper
 
 
 def _observation(spec: ObservationSpec) -> pb.ObservationSpec:

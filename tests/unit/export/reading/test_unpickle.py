@@ -15,25 +15,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from steersman.export.errors import DamagedFileError, ExportError, UnsafePickleError
+from steersman.export.errors import DamagedFileError, ExportError, UnsafePickleError, UnsupportedError
 from steersman.export.reading.allowed import PLAIN
 from steersman.export.reading.plain import as_array
 from steersman.export.reading.spaces import as_space, same_space
 from steersman.export.reading.unpickle import Record, named, read_pickle
+from unit.export.reading.files import bomb
 
 GYM_BOX = spaces.Box(np.array([-1, -np.inf], np.float32), np.array([1, 3], np.float32))
+KEYED = spaces.Dict([("b", spaces.MultiDiscrete([2, 3])), ("a", spaces.MultiBinary([2, 2]))])
 SPACES = [
     GYM_BOX,
     spaces.Box(0, 9, (2, 3), np.int16),
     spaces.Box(-1, 1, (2,), np.float64),
     spaces.Discrete(4),
     spaces.Discrete(3, start=-1),
+    spaces.MultiDiscrete([3, 2], np.int32, start=[1, 0]),
+    spaces.MultiBinary(3),
+    KEYED,
 ]
-
-
-def bomb(path: Path) -> bytes:
-    """A pickle that calls `os.system`, written by hand."""
-    return b"cposix\nsystem\n(S'touch " + str(path).encode() + b"'\ntR."
 
 
 def test_a_planted_call_is_refused_by_name_and_not_run(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_names_beside_the_list_are_refused(name: str) -> None:
 
 
 def test_a_function_pickled_by_value_is_refused() -> None:
-    with pytest.raises(UnsafePickleError, match="cloudpickle"):
+    with pytest.raises(UnsafePickleError, match="a class or function by value"):
         read_pickle(cloudpickle.dumps(lambda progress: progress), "here")
 
 
@@ -153,9 +153,58 @@ def test_arrays_come_back_as_they_were(array: np.ndarray[Any, Any]) -> None:
         assert np.array_equal(found, array, equal_nan=array.dtype.kind == "f")
 
 
+@pytest.mark.parametrize("name", ["bytes", "bytearray"])
+def test_bytes_are_made_of_bytes_and_never_of_a_number(name: str) -> None:
+    """Which would take any amount of memory."""
+    with pytest.raises(DamagedFileError):
+        read_pickle(f"c__builtin__\n{name}\n(I1000000000000\ntR.".encode(), "here")
+    for protocol in (2, 4, 5):
+        for value in (b"", b"\x00\xff", bytearray(b"\x80")):
+            assert read_pickle(pickle.dumps(value, protocol), "here") == value
+
+
 def test_arrays_of_objects_are_refused() -> None:
     with pytest.raises(DamagedFileError):
         read_pickle(pickle.dumps(np.array([{}, []], object)), "here")
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Tuple([spaces.Discrete(2)]),
+        spaces.Sequence(spaces.Discrete(2)),
+        spaces.Dict(a=spaces.Dict(b=spaces.Discrete(2))),
+        spaces.Dict(a=spaces.Tuple([])),
+    ],
+    ids=str,
+)
+def test_spaces_that_sb3_has_no_policies_for_are_refused_by_name(space: spaces.Space[Any]) -> None:
+    with pytest.raises(UnsupportedError, match=r"SB3 has no policies for (a Dict within a Dict|\w+ spaces)"):
+        as_space(read_pickle(pickle.dumps(space), "here"), "here")
+
+
+def test_keys_stay_in_their_order() -> None:
+    found = as_space(read_pickle(pickle.dumps(KEYED), "here"), "here")
+    assert isinstance(found, spaces.Dict)
+    assert list(found.spaces) == ["b", "a"]
+    assert same_space(found, spaces.Dict(dict(KEYED.spaces)))  # which sorts them
+    assert not same_space(found, spaces.Dict(a=KEYED["a"]))
+
+
+@pytest.mark.parametrize("low", [np.nan, 4.0])
+def test_bounds_that_hold_nothing_are_refused(low: float) -> None:
+    space = spaces.Box(0, 3, (2,), np.float64)
+    space.low = np.array([0.0, low])
+    with pytest.raises(DamagedFileError, match="not a Box space"):
+        as_space(read_pickle(pickle.dumps(space), "here"), "here")
+
+
+def test_arrays_keep_their_order_of_axes() -> None:
+    array = np.arange(24.0).reshape(2, 3, 4)
+    for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
+        turned = array.transpose(order)
+        for protocol in (2, 5):
+            assert np.array_equal(as_array(read_pickle(pickle.dumps(turned, protocol), "here")), turned)
 
 
 def refusal(data: bytes) -> str:

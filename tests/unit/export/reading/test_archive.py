@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from steersman.export.reading import archive as module
 from steersman.export.errors import DamagedFileError
+from steersman.export.reading import archive as module
 from steersman.export.reading.archive import DATA, WEIGHTS, read_archive
-from unit.export.conftest import PLAIN, Train
 
 LIMIT = 1_000_000
 
@@ -62,5 +61,5 @@ def test_weights_that_unpack_to_too_much_are_refused(tmp_path: Path) -> None:
         read_archive(path).tensors()
 
 
-def test_usual_models_are_read(trained: Train) -> None:
-    assert read_archive(trained(PLAIN).zip).tensors()
+def test_usual_models_are_read(plain_zip: Path) -> None:
+    assert read_archive(plain_zip).tensors()

@@ -1,0 +1,157 @@
+"""SAC, TQC and CrossQ: a Gaussian squashed by tanh, its spread given by the network or by gSDE."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from steersman.bundle.specs import ActionSpec, BoxAction, Distribution, NoiseSpec
+from steersman.export.policies.boxes import ScaledToBox
+from steersman.export.policies.continuous import StateDependentActions, StateDependentHead
+from steersman.export.policies.family import Acted, Answers, Traits
+from steersman.export.policies.gaussians import gaussian_log_prob, squash_log_det
+from steersman.export.policies.inputs import Inputs
+from steersman.export.policies.preparation import Preparation
+from steersman.export.policies.preprocessed import takes_preprocessed
+from steersman.export.policies.reader import ObservationReader
+from steersman.export.reading.load import SavedPolicy
+
+Array = NDArray[Any]
+OUTPUTS = ("action", "sampled_action", "log_prob", "distribution")
+"""The entropy has no closed form, and none of the three algorithms estimates V."""
+
+
+class SquashedGaussian:
+    """The family of policies with a squashed actor."""
+
+    def __init__(self, saved: SavedPolicy) -> None:
+        self.policy: Any = saved.policy
+        self.actor: Any = self.policy.actor
+        self.kind = StateDependentActions(self.actor) if self.actor.use_sde else SquashedActions(self.actor)
+
+    @cached_property
+    def traits(self) -> Traits:
+        """Its part of the contract."""
+        return Traits(self.kind.distribution, OUTPUTS, self.kind.noise, inside=self.kind.inside)
+
+    def graph(self, preparation: Preparation, action: ActionSpec) -> nn.Module:
+        """The module to export."""
+        assert isinstance(action, BoxAction)  # noqa: S101  these policies are built for nothing else
+        self._draw_matrices(1)  # those of a fresh policy hang on its gradients and cannot be copied
+        space, images = self.policy.observation_space, self.policy.normalize_images
+        actor = takes_preprocessed(self.policy, "actor")
+        reader = ObservationReader(preparation, space, normalize_images=images)
+        if not actor.use_sde:
+            return SquashedGraph(reader, actor, SquashedHead(action)).eval()
+        std, epsilon = actor.get_std().detach(), actor.action_dist.epsilon
+        head = StateDependentHead(action, actor.mu, std, epsilon=epsilon, squashed=True)
+        return StateDependentGraph(reader, actor, head).eval()
+
+    def act(self, prepared: Any, inputs: Inputs, *, sampled: bool) -> Acted:
+        """By `policy.predict`; with gSDE every row is drawn with a matrix of its own."""
+        if sampled:
+            self._draw_matrices(len(inputs))
+        return Acted(self._predict(prepared, sampled=sampled))
+
+    def answer(self, prepared: Any, inputs: Inputs) -> Answers:
+        """By the actor's own parameters and distribution object."""
+        predicted = self._predict(prepared, sampled=False)
+        with torch.no_grad():
+            observations, _ = self.policy.obs_to_tensor(prepared)
+            mean, log_std, extra = self.actor.get_action_dist_params(observations)
+            own = self.actor.action_dist.proba_distribution(mean, log_std, **extra)
+            return self.kind.answer(own, predicted, inputs)
+
+    def _draw_matrices(self, rows: int) -> None:
+        if self.actor.use_sde:
+            with torch.no_grad():
+                self.actor.reset_noise(rows)
+
+    def _predict(self, prepared: Any, *, sampled: bool) -> Array:
+        actions, _ = self.policy.predict(prepared, deterministic=not sampled)
+        return np.asarray(actions, self.policy.action_space.dtype)
+
+
+class SquashedActions:
+    """The question to SB3 about a Gaussian whose spread the network gives."""
+
+    distribution: Distribution = "squashed_gaussian"
+    inside = ("squash by tanh, rescale to the bounds",)
+
+    def __init__(self, actor: Any) -> None:
+        self.actor, self.space = actor, actor.action_space
+
+    @property
+    def noise(self) -> NoiseSpec:
+        """One normal for each element."""
+        return NoiseSpec(law="normal", width=int(np.prod(self.space.shape)))
+
+    def answer(self, own: Any, predicted: Array, inputs: Inputs) -> Answers:
+        """Every output of the head, by SB3's distribution object.
+
+        In float64: where tanh nears 1, its `log_prob` loses digits that the graph keeps.
+        """
+        mean, std = own.distribution.mean, own.distribution.stddev
+        wide = own.proba_distribution(mean.double(), std.double().log())
+        assert inputs.noise is not None  # noqa: S101  every Gaussian is drawn with noise
+        gaussian = wide.distribution.mean + wide.distribution.stddev * torch.from_numpy(inputs.noise)
+        squashed = gaussian.tanh()
+        shaped = squashed.float().numpy().reshape(-1, *self.space.shape)
+        outputs = {
+            "action": predicted,
+            "sampled_action": np.asarray(self.actor.unscale_action(shaped), self.space.dtype),
+            "log_prob": wide.log_prob(squashed, gaussian).float().numpy(),
+            "distribution": torch.cat([mean, std.log()], dim=1).numpy(),
+        }
+        nothing_to_choose = np.full(len(predicted), np.inf)
+        return Answers(outputs, nothing_to_choose, nothing_to_choose)
+
+
+class SquashedGraph(nn.Module):
+    """Observations to outputs: reader, actor, head."""
+
+    def __init__(self, reader: ObservationReader, actor: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.reader, self.head = reader, head
+        self.actor: Any = actor
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Maps the observations and noise [N, K] to the outputs."""
+        *observations, noise = inputs
+        mean, log_std, _ = self.actor.get_action_dist_params(self.reader(*observations))
+        outputs = self.head(mean, log_std, noise)
+        return tuple(outputs[name] for name in OUTPUTS)
+
+
+class StateDependentGraph(SquashedGraph):
+    """The same with gSDE, whose head takes the actor's last features and noise [N, L * K]."""
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Maps the observations and noise to the outputs."""
+        *observations, noise = inputs
+        _, _, extra = self.actor.get_action_dist_params(self.reader(*observations))
+        outputs = self.head(extra["latent_sde"], noise)
+        return tuple(outputs[name] for name in OUTPUTS)
+
+
+class SquashedHead(nn.Module):
+    """From the Gaussian's parameters to actions within their bounds."""
+
+    def __init__(self, action: BoxAction) -> None:
+        super().__init__()
+        self.to_box = ScaledToBox(action)
+
+    def forward(self, mean: Tensor, log_std: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """Maps three times [N, K] to outputs by name."""
+        gaussian = mean + log_std.exp() * noise
+        return {
+            "action": self.to_box(mean.tanh()),
+            "sampled_action": self.to_box(gaussian.tanh()),
+            "log_prob": gaussian_log_prob(noise, log_std) - squash_log_det(gaussian),
+            "distribution": torch.cat([mean, log_std], dim=1),
+        }
