@@ -74,6 +74,10 @@ demo-check: $(INSTALLED) ## run the demo, and compare what it prints with the RE
 	@$(BIN)/steersman demo $(ARGS) | tee build/demo.txt
 	@$(BIN)/python tools/readme_demo.py build/demo.txt
 
+.PHONY: export-coverage
+export-coverage: $(INSTALLED) ## train and export models of every kind, write docs/export-coverage.md
+	@$(BIN)/python -m tools.export_coverage $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## measure the server: calls per second, latency, CPU per call (needs h2load)
 	@command -v h2load >/dev/null || { echo "h2load is missing. Debian, Ubuntu: apt-get install nghttp2-client;" \

@@ -172,51 +172,53 @@ def returns(mean: float, difference: float | None = None) -> Returns:
     )
 
 
-def manifest(found: Contract, *, synthetic: bool = False, **provenance: Any) -> Manifest:
-    """As an export of this contract would describe it; without an environment when synthetic."""
-    environment = Environment(id="CartPole-v1", kwargs={"render_mode": None}, import_module="my.envs")
-    played = not synthetic
-    variants = {
-        "fp32": Variant(
-            file="policy.onnx",
-            scheme="float32",
-            size_bytes=412_300,
-            latency_us={1: 41.2, 32: 95.0},
-            tolerance=Tolerance(atol=1e-5),
-            returns=returns(487.0) if played else None,
-        ),
-        "int8": Variant(
-            file="policy.int8.onnx",
-            scheme="static_qdq_hidden",
-            size_bytes=118_900,
-            latency_us={1: 28.9, 32: 61.0},
-            tolerance=Tolerance(atol=0.02, flip_rate=0.005),
-            flips=Flips(states=39_887, flips=12, ties=3, upper_95=0.00049),
-            max_error=0.0213,
-            mean_total_variation=0.00042,
-            returns=returns(486.8, -0.2) if played else None,
-        ),
-    }
-    rejected = (
-        RejectedVariant(
-            scheme="static_qdq",
-            reason="2381 of 39887 decisions flip, at most 6.17% with 95 % confidence; the gate is 0.50%",
-            size_bytes=115_000,
-            flips=Flips(states=39_887, flips=2_381, ties=3, upper_95=0.0617),
-            latency_us={1: 27.0, 32: 55.0},
-            max_error=0.8,
-            mean_total_variation=0.03,
-            returns=returns(431.0, -56.0) if played else None,
-        ),
-        RejectedVariant(
-            scheme="dynamic",
-            reason="its scale spans the batch, so rows influence each other",
-            size_bytes=116_000,
-            flips=Flips(states=39_887, flips=0, ties=3, upper_95=0.000075),
-            latency_us={1: 30.0, 32: 70.0},
-        ),
+def shipped(*, played: bool) -> dict[str, Variant]:
+    fp32 = Variant(
+        file="policy.onnx",
+        scheme="float32",
+        size_bytes=412_300,
+        latency_us={1: 41.2, 32: 95.0},
+        tolerance=Tolerance(atol=1e-5),
+        returns=returns(487.0) if played else None,
     )
-    made = {
+    int8 = Variant(
+        file="policy.int8.onnx",
+        scheme="static_qdq_hidden",
+        size_bytes=118_900,
+        latency_us={1: 28.9, 32: 61.0},
+        tolerance=Tolerance(atol=0.02, flip_rate=0.005),
+        flips=Flips(states=39_887, flips=12, ties=3, upper_95=0.00049),
+        max_error=0.0213,
+        mean_total_variation=0.00042,
+        returns=returns(486.8, -0.2) if played else None,
+    )
+    return {"fp32": fp32, "int8": int8}
+
+
+def left_out(*, played: bool) -> tuple[RejectedVariant, ...]:
+    changed = RejectedVariant(
+        scheme="static_qdq",
+        reason="2381 of 39887 decisions flip, at most 6.17% with 95 % confidence; the gate is 0.50%",
+        size_bytes=115_000,
+        flips=Flips(states=39_887, flips=2_381, ties=3, upper_95=0.0617),
+        latency_us={1: 27.0, 32: 55.0},
+        max_error=0.8,
+        mean_total_variation=0.03,
+        returns=returns(431.0, -56.0) if played else None,
+    )
+    dynamic = RejectedVariant(
+        scheme="dynamic",
+        reason="its scale spans the batch, so rows influence each other",
+        size_bytes=116_000,
+        flips=Flips(states=39_887, flips=0, ties=3, upper_95=0.000075),
+        latency_us={1: 30.0, 32: 70.0},
+    )
+    return changed, dynamic
+
+
+def provenance(*, played: bool, **changes: Any) -> Provenance:
+    environment = Environment(id="CartPole-v1", kwargs={"render_mode": None}, import_module="my.envs")
+    made: dict[str, Any] = {
         "algorithm": "PPO",
         "libraries": {
             "trained.torch": "1.13.1",
@@ -230,17 +232,22 @@ def manifest(found: Contract, *, synthetic: bool = False, **provenance: Any) -> 
         "mean_return": 490.5,
         "train_steps": 1_000_000,
     }
-    steps = dict.fromkeys(found.modes, 12_345)
+    return Provenance(**{**made, **changes})
+
+
+def manifest(found: Contract, *, synthetic: bool = False, **changes: Any) -> Manifest:
+    """As an export of this contract would describe it; without an environment when synthetic."""
+    played = not synthetic
     return Manifest(
         policy="sample",
         version=1,
         created=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
-        provenance=Provenance(**{**made, **provenance}),
+        provenance=provenance(played=played, **changes),
         contract=found,
         contract_digest=contract_digest(found),
         opset=18,
-        variants=variants,
-        rejected_variants=rejected,
+        variants=shipped(played=played),
+        rejected_variants=left_out(played=played),
         parity=Parity(
             states=10_076,
             disagreements=0,
@@ -255,7 +262,7 @@ def manifest(found: Contract, *, synthetic: bool = False, **provenance: Any) -> 
             source="space" if synthetic else "environment",
             features=feature_count(found) if has_named_features(found) else 0,
             episodes=dict.fromkeys(found.modes, 100),
-            steps=steps,
+            steps=dict.fromkeys(found.modes, 12_345),
             mean_return=dict.fromkeys(found.modes, 487.0) if played else {},
         ),
         files={"policy.onnx": FileDigest(sha256="12" * 32, size_bytes=412_300)},

@@ -19,25 +19,32 @@ DOCUMENT = ROOT / "docs" / "export-coverage.md"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs what has no outcome yet; the exit code is 1 when a cell does not pass."""
+    """Runs what has not passed yet; the exit code is 1 when a cell does not pass."""
     asked = _arguments(argv)
+    asked.fp32 |= asked.pairwise
     cells = [
         cell for cell in (pairwise_cells() if asked.pairwise else all_cells()) if asked.only in str(cell)
     ]
-    outcomes = Outcomes(asked.folder, int8=not asked.pairwise, stale=asked.stale)
-    known = {} if asked.fresh else {cell: kept for cell in cells if (kept := outcomes.find(cell))}
+    outcomes = Outcomes(asked.folder, int8=not asked.fp32, stale=asked.stale)
+    known = {} if asked.fresh else _passed(cells, outcomes)
     found = known | _run(cells, known, outcomes, asked)
-    if len(found) == len(all_cells()):
+    if len(found) == len(all_cells()) and not asked.fp32:
         DOCUMENT.write_text(document({cell: found[cell] for cell in cells}), encoding="utf-8")
         print(f"written: {DOCUMENT.relative_to(ROOT)}")
     return _conclude(found)
 
 
+def _passed(cells: Sequence[Cell], outcomes: Outcomes) -> dict[Cell, Outcome]:
+    kept = {cell: outcomes.find(cell) for cell in cells}
+    return {cell: outcome for cell, outcome in kept.items() if outcome and outcome.verdict == "passed"}
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make export-coverage ARGS=...", description=__doc__)
     parser.add_argument("--pairwise", action="store_true", help="the few cells of CI, without 8-bit variants")
+    parser.add_argument("--fp32", action="store_true", help="without 8-bit variants; writes no document")
     parser.add_argument("--only", default="", metavar="TEXT", help="cells whose line has this text")
-    parser.add_argument("--fresh", action="store_true", help="run what has an outcome, too")
+    parser.add_argument("--fresh", action="store_true", help="run what has passed, too")
     parser.add_argument("--stale", action="store_true", help="let outcomes of other code count")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
     parser.add_argument(
@@ -50,8 +57,8 @@ def _run(
     cells: Sequence[Cell], known: dict[Cell, Outcome], outcomes: Outcomes, asked: argparse.Namespace
 ) -> dict[Cell, Outcome]:
     left, found, began = [cell for cell in cells if cell not in known], {}, time.monotonic()
-    print(f"{len(cells)} cells, {len(known)} known, {len(left)} to run in {asked.jobs} processes")
-    for cell, outcome in run_all(left, jobs=asked.jobs, int8=not asked.pairwise):
+    print(f"{len(cells)} cells, {len(known)} passed before, {len(left)} to run in {asked.jobs} processes")
+    for cell, outcome in run_all(left, jobs=asked.jobs, int8=not asked.fp32):
         found[cell] = outcome
         outcomes.keep(cell, outcome)
         print(

@@ -10,15 +10,23 @@ from numpy.typing import NDArray
 
 from steersman.bundle.bundle import Bundle
 from steersman.bundle.session import PolicySession
+from steersman.bundle.specs import ObservationSpec
 
 Array = NDArray[Any]
 
 
 class Graph:
-    """The fp32 variant of a bundle."""
+    """The fp32 variant of a bundle.
 
-    def __init__(self, bundle: Bundle) -> None:
+    Args:
+        bundle: The bundle.
+        raw: Whether export was shown raw observations, so that the graph must take them as they are; the
+            model's file alone does not tell that images have their channels last.
+    """
+
+    def __init__(self, bundle: Bundle, *, raw: bool) -> None:
         manifest = bundle.manifest
+        self._raw = raw
         self.contract = manifest.contract
         file = manifest.variants["fp32"].file
         self._session = PolicySession(bundle.read(file), manifest.contract, manifest.contract_digest, file)
@@ -50,22 +58,17 @@ class Graph:
 
     def _columns(self, observations: Any) -> dict[str, Array]:
         parts = observations if isinstance(observations, Mapping) else {"": observations}
-        return {
-            spec.input_name: _fitted(parts[spec.key], spec.shape, spec.dtype)
-            for spec in self.contract.observations
-        }
+        return {spec.input_name: self._fitted(parts[spec.key], spec) for spec in self.contract.observations}
+
+    def _fitted(self, values: Array, spec: ObservationSpec) -> Array:
+        if values.shape[1:] != spec.shape and not self._raw:
+            values = np.moveaxis(values, -1, 1)
+        if values.shape[1:] != spec.shape:
+            msg = f"the contract declares shape {spec.shape}, the environment gives {values.shape[1:]}"
+            raise ValueError(msg)
+        return np.ascontiguousarray(values, spec.dtype)
 
 
 def rows(observations: Any) -> int:
     """How many observations there are."""
     return len(next(iter(observations.values()))) if isinstance(observations, Mapping) else len(observations)
-
-
-def _fitted(values: Array, shape: tuple[int, ...], dtype: str) -> Array:
-    """As the contract wants them: channels first and floats only where export knew no better."""
-    if values.shape[1:] != shape:
-        values = np.moveaxis(values, -1, 1)
-    if values.shape[1:] != shape:
-        msg = f"the contract declares shape {shape}, the environment gives {values.shape[1:]}"
-        raise ValueError(msg)
-    return np.ascontiguousarray(values, dtype)

@@ -16,6 +16,7 @@ import sb3_contrib
 import stable_baselines3
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from tools.export_coverage.arguments import THEIR_MODULE, policy_arguments
 from tools.export_coverage.environments import make_environments, normalize
@@ -80,6 +81,8 @@ def train(cell: Cell, folder: Path) -> Trained:
         if can_learn(cell):
             model.learn(_STEPS)
         disturb(model.policy)
+        if cell.observation == "uint8 HWC as it is":
+            _expect_large_pixels(model.policy)
         model.save(folder / "model")
     normalizer = environments if isinstance(environments, VecNormalize) else None
     if normalizer is not None:
@@ -122,6 +125,14 @@ def disturb(policy: torch.nn.Module) -> None:
         for name, values in policy.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 values.add_(torch.rand(values.shape, generator=chance))
+
+
+def _expect_large_pixels(policy: torch.nn.Module) -> None:
+    """Training on pixels up to 255 makes the first convolution small; steps as few as these do not."""
+    with torch.no_grad():
+        for module in policy.modules():
+            if isinstance(module, NatureCNN):
+                next(module.parameters()).div_(255)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tools.export_coverage.factors import ACTION_KINDS, FAMILIES, OBSERVATION_KINDS, Choice, group_of
+from tools.export_coverage.factors import ACTION_KINDS, OBSERVATION_KINDS, Choice, group_of
 
 _ACTOR_CRITIC = frozenset({"PPO", "A2C", "TRPO", "MaskablePPO", "RecurrentPPO"})
 _ONLY_CONTINUOUS = frozenset({"DDPG", "TD3", "SAC", "TQC", "CrossQ"})
@@ -227,8 +227,3 @@ def allowed(choice: Choice) -> bool:
         for rule in RULES
         if all(factor in choice for factor in rule.factors)
     )
-
-
-def family_of(algorithm: str) -> str:
-    """The kind of policy of an algorithm."""
-    return group_of(FAMILIES, algorithm)

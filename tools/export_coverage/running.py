@@ -19,7 +19,7 @@ from tools.export_coverage.graph import Graph
 from tools.export_coverage.law import LIMIT, distance_in_law
 from tools.export_coverage.models import THEIR_CODE, Trained, train
 from tools.export_coverage.outcomes import MOST_ERROR, Outcome
-from tools.export_coverage.states import corners, joined, observation_space_of, played
+from tools.export_coverage.states import COPIES, corners, joined, observation_space_of, played
 
 from steersman.bundle.manifest import Manifest
 from steersman.export import ExportSettings, export_policy
@@ -62,7 +62,7 @@ def run(cell: Cell, *, int8: bool) -> Outcome:
 def _run(cell: Cell, folder: Path, *, int8: bool) -> Outcome:
     trained = train(cell, folder)
     exported = export_policy(ExportSettings(**settings(cell, trained, folder, int8=int8)))
-    graph = Graph(exported.bundle)
+    graph = Graph(exported.bundle, raw=cell.states != "space")
     agreement = compare(trained, graph, cell)
     law = None if has_images(cell) else distance_in_law(trained, graph, corners(observation_space_of(cell)))
     return Outcome(
@@ -109,11 +109,13 @@ def settings(cell: Cell, trained: Trained, folder: Path, *, int8: bool) -> dict[
 
 
 def _record(trained: Trained, cell: Cell, folder: Path) -> Path:
-    """Observations of played steps, as a user would record them."""
-    seen = joined([moment.observations for moment in played(trained, cell, _RECORDED_STEPS)])
+    """Observations of played steps with the episode of each row, as a user would record them."""
+    moments = list(played(trained, cell, _RECORDED_STEPS))
+    seen = joined([moment.observations for moment in moments])
     columns = {f"obs/{key}": part for key, part in seen.items()} if isinstance(seen, dict) else {"obs": seen}
+    begun = np.cumsum([moment.start for moment in moments], axis=0)
     file = folder / "observations.npz"
-    np.savez(file, **columns)
+    np.savez(file, **columns, episode=(begun * COPIES + np.arange(COPIES)).ravel())
     return file
 
 

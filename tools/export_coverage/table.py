@@ -51,8 +51,8 @@ def _opening(outcomes: Mapping[Cell, Outcome]) -> str:
 
 Written by `make export-coverage`; do not edit. That command trains {len(outcomes)} tiny models, exports
 each with the public API, opens the bundle and compares its graph with `model.predict` of the model that
-still lives, without anything of the exporter's own checks. It takes a while, shows a line for every
-model, and goes on where it was when it is called again; results of older code are made anew.
+still lives, without anything of the exporter's own checks. It takes a while and shows a line for every
+model. Called again it runs what has not passed; results of older code are made anew.
 
 **{len(outcomes)} models: {tally}; {states:,} states compared.**
 

@@ -163,6 +163,8 @@ class Parity(Spec):
         states: States compared.
         disagreements: Choices that differ outside ties.
         ties: States left out as ties.
+        rounding: States in which SB3's own answer is open by more than the tolerance, because it changes that
+            much when its weights change in their last bit; there the graph is held to that.
         max_action_error: Largest difference of a continuous action.
         max_parameter_error: Largest difference of a distribution parameter.
         sequence_steps: Steps of recurrent sequences compared, each with its own carried state; 0 for others.
@@ -174,6 +176,7 @@ class Parity(Spec):
     ties: int
     max_action_error: float
     max_parameter_error: float
+    rounding: int = 0
     sequence_steps: int = 0
     returns: Returns | None = None
 

@@ -124,9 +124,7 @@ class Repository:
     ) -> Bundle:
         for name, data in files.items():
             _write(staging / name, data)
-        digests = {
-            name: FileDigest(sha256=sha256(data), size_bytes=len(data)) for name, data in files.items()
-        }
+        digests = file_digests(files)
         staging.chmod(0o755)
         while True:
             claimed = version or _next_free(staging.parent)
@@ -143,6 +141,11 @@ class Repository:
                     where=str(target),
                     hint="Choose another version, leave the choice to the exporter, or give --overwrite.",
                 )
+
+
+def file_digests(files: Mapping[str, bytes]) -> dict[str, FileDigest]:
+    """What a manifest says about these files."""
+    return {name: FileDigest(sha256=sha256(data), size_bytes=len(data)) for name, data in files.items()}
 
 
 def check_policy_name(policy: str) -> None:

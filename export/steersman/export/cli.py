@@ -80,14 +80,21 @@ def export(  # cap: parameters, one for each option
     run_export(settings, as_json=json, quiet=quiet)
 
 
-def verify(bundle: options.BundlePath, *, json: options.Json = False) -> None:
+def verify(
+    bundle: options.BundlePath,
+    *,
+    trusted_key: options.TrustedKeys = None,
+    json: options.Json = False,
+) -> None:
     """Check that files are as the manifest says and answer here as recorded. Needs no torch.
+
+    A signature that does not fit always fails; whether one has to be there, --trusted-key says.
 
     Exit status: 0 it does, 1 it does not, 2 used wrongly.
     """
     from steersman.export.inspection import run_verify
 
-    raise typer.Exit(run_verify(bundle, as_json=json))
+    raise typer.Exit(run_verify(bundle, trusted_keys=trusted_key or (), as_json=json))
 
 
 def inspect(bundle: options.BundlePath, *, json: options.Json = False) -> None:

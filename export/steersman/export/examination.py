@@ -69,7 +69,7 @@ def examine(subject: Subject, rollouts: Sequence[Rollout], *, int8: bool, seed: 
     """
     rng = np.random.default_rng(seed)
     contract, oracle = subject.contract, subject.oracle
-    states = gather_states(rollouts, contract, rng)
+    states = gather_states(rollouts, oracle, contract, rng)
     say("Exporting the graph", 0.0)
     digest = contract_digest(contract)
     model = build_graph(oracle.family.graph(oracle.preparation, contract.action), contract)

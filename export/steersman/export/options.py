@@ -88,3 +88,11 @@ ImportPath = Annotated[
 Sign = Annotated[
     Path | None, typer.Option("--sign", metavar="KEY", help="Private key to sign the manifest with.")
 ]
+TrustedKeys = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trusted-key",
+        metavar="KEY",
+        help="Public key; a valid signature by one of them is required. Repeatable.",
+    ),
+]

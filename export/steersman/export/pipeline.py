@@ -16,17 +16,18 @@ from steersman.bundle.digest import contract_digest
 from steersman.bundle.errors import BundleExistsError
 from steersman.bundle.manifest import CERTIFICATE_FILE, REFERENCE_FILE, FileDigest, Manifest
 from steersman.bundle.reference import unpack_references
-from steersman.bundle.repository import Repository, Seal
+from steersman.bundle.repository import Repository, Seal, file_digests
 from steersman.bundle.specs import Contract
 from steersman.export.errors import ExportError, GateError
+from steersman.export.evidence.returns import LARGEST_LOSS
 from steersman.export.examination import Examined, Subject, examine
 from steersman.export.gathering import gather_rollouts
 from steersman.export.policies.contract import action_spec, build_contract, observation_specs
 from steersman.export.policies.families import family_of
 from steersman.export.policies.graph import OPSET
 from steersman.export.policies.oracle import Oracle
-from steersman.export.quantization.variants import Choice
-from steersman.export.quiet import one_torch_thread, quietly
+from steersman.export.quantization.variants import MOST_FLIPS, Choice
+from steersman.export.quiet import one_torch_thread, quietly, unchecked_distributions
 from steersman.export.reading.load import SavedPolicy, load_policy
 from steersman.export.reading.trusted import TrustedCode
 from steersman.export.report.card import CARD_FILE, write_card
@@ -71,6 +72,7 @@ def export_policy(settings: ExportSettings, progress: Progress | None = None) ->
     with ExitStack() as stack:
         stack.enter_context(quietly())
         stack.enter_context(one_torch_thread())
+        stack.enter_context(unchecked_distributions())
         stack.enter_context(torch.random.fork_rng(devices=[]))
         torch.manual_seed(settings.seed)
         exported = _Export(settings, progress or (lambda _, __: None))
@@ -169,16 +171,19 @@ class _Export:
         choice, findings = examined.choice, examined.findings
         self.say("Measuring the reference", 0.8)
         reference = pack_rollouts(rollouts, manifest.contract, self.settings.seed)
-        self.say("Writing the report", 0.95)
-        data = ReportData(findings.differences, findings.allowed, host=describe_host(), notes=notes)
         files = {
             FP32_FILE: choice.fp32.model,
             REFERENCE_FILE: reference,
             CERTIFICATE_FILE: examined.certificate.pack(),
-            CARD_FILE: write_card(manifest).encode(),
-            REPORT_FILE: write_report(manifest, unpack_references(reference, REFERENCE_FILE), data),
         }
-        return files | ({INT8_FILE: choice.int8.model} if choice.int8 is not None else {})
+        files |= {INT8_FILE: choice.int8.model} if choice.int8 is not None else {}
+        self.say("Writing the report", 0.95)
+        described = manifest.model_copy(update={"files": file_digests(files)})
+        data = ReportData(
+            findings.differences, findings.allowed, MOST_FLIPS, LARGEST_LOSS, describe_host(), notes
+        )
+        page = write_report(described, unpack_references(reference, REFERENCE_FILE), data)
+        return files | {CARD_FILE: write_card(described).encode(), REPORT_FILE: page}
 
     def _publish(self, manifest: Manifest, files: dict[str, bytes], seal: Seal | None) -> Bundle:
         self.say("Writing the bundle", 0.99)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.distributions import Distribution
 
 _TALKATIVE = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
 
@@ -37,3 +38,14 @@ def one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def unchecked_distributions() -> Iterator[None]:
+    """Torch's distributions take whatever a network gives: one bad row would stop a whole batch of states."""
+    checking = Distribution._validate_args  # noqa: SLF001  torch has a setter, and nothing to ask it with
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(checking)

@@ -8,7 +8,7 @@ from pathlib import Path
 from steersman.bundle.bundle import Bundle
 from steersman.bundle.certificate import CertificateResult
 from steersman.bundle.certify import VariantCheck, certify_variants
-from steersman.bundle.signature import SignatureCheck, Trust, check_signatures
+from steersman.bundle.signature import ASK_NOBODY, SignatureCheck, Trust, check_signatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Verification:
         return all(result.passed for result in self.results.values())
 
 
-def verify_bundle(path: Path, trust: Trust) -> Verification:
+def verify_bundle(path: Path, trust: Trust = ASK_NOBODY) -> Verification:
     """Checks the signatures, reads every file, and runs the certificate with every variant.
 
     A variant that cannot be run has failed. Nothing is run unless the signatures and the files are right.

@@ -17,13 +17,15 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from steersman.bundle.digest import contract_digest
 from steersman.bundle.session import PolicySession
-from steersman.export.policies.contract import build_contract
+from steersman.export.policies.contract import action_spec, build_contract, observation_specs
+from steersman.export.policies.families import family_of
 from steersman.export.policies.graph import build_graph, label_graph
+from steersman.export.policies.inputs import Inputs, draw_inputs
 from steersman.export.policies.oracle import Oracle
+from steersman.export.policies.preparation import Preparation
 from steersman.export.quantization.variants import Workbench
 from steersman.export.reading.load import SavedPolicy, load_policy
-from steersman.export.reading.normalizer import Normalizer, load_normalizer
-from steersman.export.sources.source import Source
+from steersman.export.reading.normalizer import load_normalizer
 from steersman.export.vocabulary import Scheme
 
 Array = NDArray[Any]
@@ -173,34 +175,35 @@ class Graphed:
 
     trained: Trained
     saved: SavedPolicy
-    normalizer: Normalizer | None
+    oracle: Oracle
     bench: Workbench
     session: PolicySession
 
-    @property
-    def oracle(self) -> Oracle:
-        return Oracle(self.saved, self.normalizer)
-
-    def observations(self, count: int, seed: int = 0) -> Array:
+    def observations(self, count: int, seed: int = 0) -> dict[str, Array]:
         """Observations as the environment gives them, and beyond where it declares no bounds."""
         spec = self.bench.contract.observations[0]
-        rng = np.random.default_rng(seed)
+        rng, shape = np.random.default_rng(seed), (count, *spec.shape)
         if np.dtype(spec.dtype).kind in "iu":
-            return rng.integers(
-                int(spec.low[0]), int(spec.high[0]), (count, *spec.shape), spec.dtype, endpoint=True
-            )
-        return (rng.normal(size=(count, *spec.shape)) * 2).clip(spec.low[0], spec.high[0]).astype(spec.dtype)
+            low, high = int(spec.low[0]), int(spec.high[0])
+            return {"obs": rng.integers(low, high, shape, spec.dtype, endpoint=True)}
+        return {"obs": (rng.normal(size=shape) * 2).clip(spec.low[0], spec.high[0]).astype(spec.dtype)}
+
+    def inputs(self, count: int, seed: int = 0) -> Inputs:
+        """As many rows of everything that the graph takes."""
+        rows = Inputs(self.observations(count, seed))
+        return draw_inputs(rows, self.bench.contract, np.random.default_rng(seed))
 
 
 def graphed(trained: Trained) -> Graphed:
     """The graph of a trained model."""
     saved = load_policy(trained.zip)
-    normalizer = (
-        load_normalizer(trained.vecnormalize, saved.observation_space) if trained.vecnormalize else None
-    )
-    contract = build_contract(saved, normalizer, Source(trained.zip))
-    model = build_graph(saved, normalizer, contract)
+    space = saved.observation_space
+    normalizer = load_normalizer(trained.vecnormalize, space) if trained.vecnormalize else None
+    oracle = Oracle(family_of(saved), Preparation(normalizer=normalizer))
+    action = action_spec(saved.action_space)
+    contract = build_contract(observation_specs(space), action, oracle.family.traits, oracle.preparation)
+    model = build_graph(oracle.family.graph(oracle.preparation, action), contract)
     digest = contract_digest(contract)
     label_graph(model, "drift", digest)
     bench = Workbench(model, contract, digest)
-    return Graphed(trained, saved, normalizer, bench, bench.candidate(model, Scheme.FLOAT32).session)
+    return Graphed(trained, saved, oracle, bench, bench.candidate(model, Scheme.FLOAT32).session)

@@ -10,9 +10,10 @@ from onnx import numpy_helper
 from steersman.bundle.certificate import Certificate, run_certificate
 from steersman.export.errors import ExportError, ParityError
 from steersman.export.evidence.certify import measure_tolerance, write_certificate
-from steersman.export.evidence.parity import check_parity, draw_inputs
+from steersman.export.evidence.parity import check_parity
 from steersman.export.evidence.states import States, boundary_states
 from steersman.export.policies.graph import label_graph
+from steersman.export.policies.inputs import Inputs
 from steersman.export.vocabulary import Scheme
 from unit.export.conftest import NORMALIZED, Graph
 from unit.export.models import CASES, Case, Graphed
@@ -23,8 +24,9 @@ FIVE = CASES[1]
 def certified(made: Graphed) -> Certificate:
     rng = np.random.default_rng(6)
     usual = made.observations(3_000)
-    edges = boundary_states(made.bench.contract.observations[0], usual, rng)
-    states = States(usual[:1_000], usual[1_000:], edges, synthetic=False)
+    edges = boundary_states(made.bench.contract.observations, usual, rng)
+    rows = Inputs(usual)
+    states = States(rows.take(slice(1_000)), rows.take(slice(1_000, None)), np.arange(2_000), Inputs(edges))
     return write_certificate(made.oracle, made.session, states, 1e-4, rng)
 
 
@@ -72,7 +74,7 @@ def test_parity_refuses_a_graph_that_answers_otherwise(graph: Graph) -> None:
     for case in (FIVE, NORMALIZED):
         made = graph(case)
         session = made.bench.candidate(spoiled(made, by=0.5), Scheme.FLOAT32).session
-        inputs = draw_inputs(made.observations(500), made.bench.contract, np.random.default_rng(0))
+        inputs = made.inputs(500)
         with pytest.raises(ParityError, match="SB3"):
             check_parity(session, made.oracle, inputs, tie_gap=1e-6)
 
@@ -95,8 +97,12 @@ def spoiled(made: Graphed, by: float = 0.01) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(made.bench.model)
     for tensor in model.graph.initializer:
-        if "policy_net" in tensor.name or "action_net.weight" in tensor.name:
+        if _is_of_the_actor(tensor):
             weights = numpy_helper.to_array(tensor) * np.float32(1 + by)
             tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
     label_graph(model, "drift", made.bench.digest)
     return model
+
+
+def _is_of_the_actor(tensor: onnx.TensorProto) -> bool:
+    return "policy_net" in tensor.name or "action_net" in tensor.name

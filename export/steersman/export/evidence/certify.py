@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from steersman.bundle.certificate import MAX_BYTES, MAX_ROWS, Certificate, run_certificate
 from steersman.bundle.manifest import Tolerance
 from steersman.bundle.session import PolicySession
-from steersman.bundle.specs import Contract, ObservationSpec, StateSpec
+from steersman.bundle.specs import BoxAction, Contract, ObservationSpec, StateSpec
 from steersman.export.errors import ExportError
 from steersman.export.evidence.comparison import answers as ask
 from steersman.export.evidence.states import States, pick
+from steersman.export.observations import Array
 from steersman.export.policies.family import Answers
 from steersman.export.policies.inputs import Inputs, complete, draw_inputs, draw_noise, join_inputs
 from steersman.export.policies.oracle import Oracle
@@ -47,9 +50,21 @@ def write_certificate(
     if session.contract.distribution == "categorical":
         inputs = _with_clear_noise(inputs, oracle.answer(inputs), session.contract, rng)
     answers = oracle.answer(inputs)
-    tie = (answers.margin < tie_gap) | (answers.sampled_margin < CLEAR / 10)
     expected = {name: answers.outputs[name] for name in session.contract.outputs}
-    return Certificate(inputs.feeds(), expected, tie)
+    tie = (answers.margin < tie_gap) | (answers.sampled_margin < CLEAR / 10)
+    return Certificate(inputs.feeds(), expected, tie | _open(session, inputs, expected))
+
+
+def _open(session: PolicySession, inputs: Inputs, expected: Mapping[str, Array]) -> NDArray[np.bool_]:
+    """[N] choices that rounding alone decides: the graph, whose equality is shown by now, makes another."""
+    names = [name for name in ("action", "sampled_action") if name in expected]
+    if isinstance(session.contract.action, BoxAction):
+        return np.zeros(len(inputs), np.bool_)
+    differs = [
+        (found != expected[name]).reshape(len(inputs), -1).any(axis=1)
+        for name, found in zip(names, ask(session, names, inputs.feeds()), strict=True)
+    ]
+    return np.asarray(np.any(differs, axis=0))
 
 
 def measure_tolerance(session: PolicySession, certificate: Certificate, *, exact: bool) -> Tolerance:

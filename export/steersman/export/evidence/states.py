@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.specs import Contract, ObservationSpec, bounds
+from steersman.export.errors import ExportError
 from steersman.export.observations import Array, Observations
-from steersman.export.policies.inputs import Inputs, join_inputs
+from steersman.export.policies.inputs import Inputs, draw_inputs, join_inputs
+from steersman.export.policies.oracle import Oracle
 from steersman.export.sources.episodes import Rollout, examined_episodes
 
 CALIBRATION_SHARE = 4
@@ -26,7 +28,7 @@ FAR = 10.0
 LARGEST_TRIED = 1e6
 """Bounds beyond this are as good as none: no sensor gives such values."""
 MOST_ALONE, CORNERS, LOOKED_AT = 128, 64, 512
-"""Elements that are tried at their bounds alone, random corners, and rows that typical values are taken from."""
+"""Elements tried at their bounds alone, random corners, and rows that typical values are taken from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +48,51 @@ class States:
     boundary: Inputs
 
 
-def gather_states(rollouts: Sequence[Rollout], contract: Contract, rng: np.random.Generator) -> States:
-    """Splits the rollouts by episode and adds the edges."""
+def gather_states(
+    rollouts: Sequence[Rollout], oracle: Oracle, contract: Contract, rng: np.random.Generator
+) -> States:
+    """Splits the rollouts by episode and adds the edges, as far as SB3 has an answer there.
+
+    Raises:
+        ExportError: It has none in on-policy states.
+    """
     played = [e.inputs for e in examined_episodes(rollouts) if len(e.inputs)]
     calibration = join_inputs(played[::CALIBRATION_SHARE])
     judging = [(i, e) for i, e in enumerate(played) if i % CALIBRATION_SHARE] or [(0, played[0])]
     evaluation = join_inputs([inputs for _, inputs in judging])
     episodes = np.repeat([i for i, _ in judging], [len(inputs) for _, inputs in judging])
     kept = _some(len(evaluation), _limit(evaluation, *EVALUATION_ROWS), rng)
+    edges = Inputs(boundary_states(contract.observations, evaluation.observations, rng))
+    _check_answers(evaluation.take(kept), oracle, contract, rng)
     return States(
         calibration=pick(calibration, _limit(calibration, *CALIBRATION_ROWS), rng),
         evaluation=evaluation.take(kept),
         episodes=episodes[kept],
-        boundary=Inputs(boundary_states(contract.observations, evaluation.observations, rng)),
+        boundary=edges.take(answered(edges, oracle, contract, rng)),
     )
+
+
+def _check_answers(inputs: Inputs, oracle: Oracle, contract: Contract, rng: np.random.Generator) -> None:
+    some = pick(inputs, LOOKED_AT, rng)
+    if silent := int((~answered(some, oracle, contract, rng)).sum()):
+        raise ExportError(
+            f"SB3's own policy answers NaN or infinity in {silent} of {len(some)} states",
+            expected="numbers",
+            hint="Its weights have likely diverged, or the observations are not those that it knows.",
+        )
+
+
+def answered(
+    inputs: Inputs, oracle: Oracle, contract: Contract, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """[N] whether SB3 answers with numbers; on states far from all that it knows a network may overflow."""
+    answers = oracle.answer(draw_inputs(inputs, contract, rng)).outputs
+    sound = [
+        ~(np.isnan(array) | np.isposinf(array)).reshape(len(inputs), -1).any(axis=1)
+        for array in answers.values()
+        if array.dtype.kind == "f"
+    ]
+    return np.asarray(np.all(sound, axis=0))
 
 
 def pick(inputs: Inputs, most: int, rng: np.random.Generator) -> Inputs:

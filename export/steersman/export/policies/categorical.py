@@ -15,7 +15,6 @@ from torch.distributions import Bernoulli, Categorical
 from torch.nn.functional import logsigmoid
 
 from steersman.bundle.specs import ActionSpec, Distribution, NoiseSpec
-from steersman.export.policies.alignment import row_sums
 from steersman.export.policies.family import Answers
 from steersman.export.policies.inputs import Inputs
 from steersman.export.policies.segments import (
@@ -63,7 +62,7 @@ class CategoricalHead(nn.Module):
             "action": segments.actions(segments.best(scores)),
             "sampled_action": segments.actions(sampled),
             "log_prob": segments.total(log_prob),
-            "entropy": 0.0 - row_sums(distribution.exp() * finite),  # not minus zero
+            "entropy": 0.0 - (distribution.exp() * finite).sum(dim=1),  # not minus zero
             "distribution": distribution,
         }
 

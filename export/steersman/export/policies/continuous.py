@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from steersman.bundle.specs import ActionSpec, BoxAction, Distribution, NoiseSpec
-from steersman.export.policies.alignment import in_whole_packets
 from steersman.export.policies.boxes import ClippedToBox, ScaledToBox
 from steersman.export.policies.family import Answers
 from steersman.export.policies.gaussians import gaussian_entropy, gaussian_log_prob, squash_log_det
@@ -70,7 +69,7 @@ class StateDependentHead(nn.Module):
         """Maps [N, L] and standard normal noise [N, L * K] to outputs by name."""
         mean = self.mean(latent)
         variance = torch.mm(latent * latent, self.variance) + self.epsilon
-        log_std = 0.5 * in_whole_packets(torch.log, variance, 1.0)
+        log_std = 0.5 * variance.log()
         matrices = noise.reshape(-1, *self.std.shape) * self.std
         moved = torch.matmul(latent.unsqueeze(1), matrices).squeeze(1)
         sampled = mean + moved

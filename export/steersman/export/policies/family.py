@@ -66,7 +66,13 @@ class Acted:
 
 
 class Family(Protocol):
-    """One kind of policy. Implementations are made of a `SavedPolicy` and keep it."""
+    """One kind of policy. Implementations are made of a `SavedPolicy`.
+
+    Attributes:
+        policy: SB3's own object, which all answers come from.
+    """
+
+    policy: Any
 
     @property
     def traits(self) -> Traits:

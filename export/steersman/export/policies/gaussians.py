@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from steersman.export.policies.alignment import in_whole_packets, row_sums
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 SQUASH_EPSILON = 1e-6
@@ -16,12 +15,12 @@ SQUASH_EPSILON = 1e-6
 
 def gaussian_log_prob(standard: Tensor, log_std: Tensor) -> Tensor:
     """[N] log densities of mean + std * standard, both arguments [N, K]."""
-    return row_sums(-0.5 * standard * standard - log_std - _HALF_LOG_TWO_PI)
+    return (-0.5 * standard * standard - log_std - _HALF_LOG_TWO_PI).sum(dim=1)
 
 
 def gaussian_entropy(log_std: Tensor) -> Tensor:
     """[N] entropies for log_std [N, K]."""
-    return row_sums(log_std + (0.5 + _HALF_LOG_TWO_PI))
+    return (log_std + (0.5 + _HALF_LOG_TWO_PI)).sum(dim=1)
 
 
 def squash_log_det(gaussian: Tensor) -> Tensor:
@@ -32,4 +31,4 @@ def squash_log_det(gaussian: Tensor) -> Tensor:
     """
     e = torch.exp(-2.0 * gaussian.abs())
     slope = 4.0 * e / ((1.0 + e) * (1.0 + e)) + SQUASH_EPSILON
-    return row_sums(in_whole_packets(torch.log, slope, 1.0))
+    return slope.log().sum(dim=1)

@@ -15,6 +15,7 @@ from steersman.bundle.session import CONTRACT_KEY
 from steersman.bundle.specs import Contract
 from steersman.export.errors import ExportError
 from steersman.export.libraries import installed_version
+from steersman.export.policies.alignment import align_rows
 from steersman.export.quiet import quietly
 
 OPSET = 20
@@ -52,6 +53,8 @@ def build_graph(module: nn.Module, contract: Contract) -> onnx.ModelProto:
         raise ExportError(f"torch {torch.__version__} exported nothing")
     model = program.model_proto
     _strip(model)
+    model = check_graph(model)
+    align_rows(model)
     return check_graph(model)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from steersman.export.errors import ExportError
 from steersman.export.observations import join
 from steersman.export.policies.family import Acted, Answers, Family
 from steersman.export.policies.inputs import Inputs
@@ -31,11 +32,20 @@ class Oracle:
         """The environment's actions for raw observations, and the state that follows.
 
         Choices of a Discrete space are counted from its `start`; SB3 itself counts them from 0.
+
+        Raises:
+            ExportError: SB3 itself cannot.
         """
-        parts = [
-            self.family.act(self.preparation(part.observations), part, sampled=sampled)
-            for part in _parts(inputs)
-        ]
+        try:
+            parts = [
+                self.family.act(self.preparation(part.observations), part, sampled=sampled)
+                for part in _parts(inputs)
+            ]
+        except (RuntimeError, ValueError) as error:  # such as a distribution of NaN, which cannot be sampled
+            raise ExportError(
+                f"SB3's own policy cannot act: {' '.join(str(error).split())[:200]}",
+                hint="Its weights have likely diverged, or the observations are not those that it knows.",
+            ) from error
         return Acted(np.concatenate([part.actions for part in parts]), join([part.state for part in parts]))
 
     def answer(self, inputs: Inputs) -> Answers:

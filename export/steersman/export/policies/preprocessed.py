@@ -9,7 +9,6 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
-from steersman.export.policies.alignment import with_aligned_activations
 from steersman.export.policies.networks import exportable
 
 
@@ -19,7 +18,7 @@ def takes_preprocessed(policy: BasePolicy, name: str) -> Any:
     SB3's preprocessing checks values and stops the whole batch on one bad row. Everything after it is the
     network's own code, so what a subclass overrides is exported as it is.
     """
-    network: Any = with_aligned_activations(exportable(policy, (name,))[name])
+    network: Any = exportable(policy, (name,))[name]
     network.extract_features = _extract
     return network
 

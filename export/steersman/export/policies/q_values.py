@@ -12,20 +12,14 @@ from torch import Tensor, nn
 
 from steersman.bundle.specs import ActionSpec
 from steersman.export.errors import UnsupportedError
+from steersman.export.policies.actor_critic import reader_of
 from steersman.export.policies.family import Acted, Answers, Traits
+from steersman.export.policies.greedy import greedy_actions, greedy_steps
 from steersman.export.policies.inputs import Inputs
 from steersman.export.policies.preparation import Preparation
 from steersman.export.policies.preprocessed import takes_preprocessed
 from steersman.export.policies.reader import ObservationReader
-from steersman.export.policies.segments import (
-    Segments,
-    as_actions,
-    best_choices,
-    from_sb3,
-    margins,
-    masked_scores,
-    segment_widths,
-)
+from steersman.export.policies.segments import Segments, margins, masked_scores, segment_widths
 from steersman.export.reading.load import SavedPolicy
 
 Array = NDArray[Any]
@@ -34,58 +28,45 @@ Array = NDArray[Any]
 class QValues:
     """A DQN or QR-DQN policy."""
 
-    traits = Traits(
-        distribution="q_values",
-        outputs=("action", "distribution", "value"),
-        inside=("apply the mask before arg-max",),
-    )
-
     def __init__(self, saved: SavedPolicy) -> None:
-        self._saved = saved
-        self._policy: Any = saved.policy
-        self._space = saved.action_space
+        self.policy: Any = saved.policy
+        outputs = ("action", "distribution", "value")
+        self.traits = Traits("q_values", outputs, inside=greedy_steps(saved.action_space))
 
     def graph(self, preparation: Preparation, action: ActionSpec) -> nn.Module:
         """Takes observations and action_mask; gives action, distribution and value."""
-        reader = ObservationReader(
-            preparation, self._saved.observation_space, normalize_images=self._policy.normalize_images
-        )
-        quantiles = isinstance(self._policy, QRDQNPolicy)
-        network = expectation(self._policy) if quantiles else takes_preprocessed(self._policy, "q_net")
-        return QValueGraph(reader, network, Segments(action)).eval()
+        quantiles = isinstance(self.policy, QRDQNPolicy)
+        network = expectation(self.policy) if quantiles else takes_preprocessed(self.policy, "q_net")
+        return QValueGraph(reader_of(self.policy, preparation), network, Segments(action)).eval()
 
     def act(self, prepared: Any, inputs: Inputs, *, sampled: bool) -> Acted:  # noqa: ARG002  there is one way
         """By `policy.predict`, or by the masked Q-values where a mask forbids a choice."""
-        scores = None if inputs.action_mask is None else self._scores(prepared, inputs.action_mask)
-        return Acted(self._greedy(prepared, scores, inputs.action_mask))
+        return Acted(self._greedy(prepared, self._scores(prepared, inputs), inputs))
 
     def answer(self, prepared: Any, inputs: Inputs) -> Answers:
         """By SB3's own network; QR-DQN's Q-value is the mean of its quantiles, as in its `_predict`."""
-        scores = self._scores(prepared, inputs.action_mask)
+        scores = self._scores(prepared, inputs)
         outputs = {
-            "action": self._greedy(prepared, scores, inputs.action_mask),
+            "action": self._greedy(prepared, scores, inputs),
             "distribution": scores,
             "value": scores.max(axis=1),
         }
         unsampled = np.full(len(scores), np.inf)
-        return Answers(outputs, margins(scores, segment_widths(self._space)), unsampled)
+        return Answers(outputs, margins(scores, segment_widths(self.policy.action_space)), unsampled)
 
-    def _scores(self, prepared: Any, action_mask: NDArray[np.bool_] | None) -> Array:
+    def _scores(self, prepared: Any, inputs: Inputs) -> Array:
         """Masked Q-values [N, n]."""
         with torch.no_grad():
-            observations, _ = self._policy.obs_to_tensor(prepared)
-            if isinstance(self._policy, QRDQNPolicy):
-                values = self._policy.quantile_net(observations).mean(dim=1)
+            observations, _ = self.policy.obs_to_tensor(prepared)
+            if isinstance(self.policy, QRDQNPolicy):
+                values = self.policy.quantile_net(observations).mean(dim=1)
             else:
-                values = self._policy.q_net(observations)
-        return masked_scores(values.numpy(), action_mask)
+                values = self.policy.q_net(observations)
+        return masked_scores(values.numpy(), inputs.action_mask)
 
-    def _greedy(self, prepared: Any, scores: Array | None, action_mask: NDArray[np.bool_] | None) -> Array:
-        unmasked = from_sb3(self._policy.predict(prepared, deterministic=True)[0], self._space)
-        if scores is None or action_mask is None:
-            return unmasked
-        masked = as_actions(best_choices(scores, segment_widths(self._space)), self._space)
-        return np.where(action_mask.all(axis=1), unmasked, masked)
+    def _greedy(self, prepared: Any, scores: Array, inputs: Inputs) -> Array:
+        predicted, _ = self.policy.predict(prepared, deterministic=True)
+        return greedy_actions(predicted, scores, inputs.action_mask, self.policy.action_space)
 
 
 class QValueGraph(nn.Module):

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from steersman.bundle.specs import ActionSpec, DiscreteAction
-from steersman.export.policies.alignment import in_whole_packets, row_sums
 from steersman.export.reading.spaces import AnySpace
 
 Array = NDArray[Any]
@@ -97,7 +96,7 @@ class Segments(nn.Module):
 
     def total(self, values: Tensor) -> Tensor:
         """Sums over segments what has the shape of choices, to [N]."""
-        return values if self.single else row_sums(values)
+        return values if self.single else values.sum(dim=1)
 
     def actions(self, choices: Tensor) -> Tensor:
         """Choices as the environment's actions."""
@@ -109,7 +108,7 @@ def negative_gumbel(uniforms: Tensor) -> Tensor:
 
     Gumbel 1954; Maddison, Tarlow, Minka: A* Sampling, NeurIPS 2014, section 2.
     """
-    return in_whole_packets(lambda u: torch.log(-torch.log(u)), uniforms.double(), 0.5)
+    return torch.log(-torch.log(uniforms.double()))
 
 
 def segment_widths(space: AnySpace) -> tuple[int, ...]:

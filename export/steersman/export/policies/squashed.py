@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stable_baselines3.common.distributions import TanhBijector
 from torch import Tensor, nn
 
 from steersman.bundle.specs import ActionSpec, BoxAction, Distribution, NoiseSpec
+from steersman.export.policies.actor_critic import reader_of, refresh_noise
 from steersman.export.policies.boxes import ScaledToBox
 from steersman.export.policies.continuous import StateDependentActions, StateDependentHead
 from steersman.export.policies.family import Acted, Answers, Traits
@@ -32,7 +35,11 @@ class SquashedGaussian:
     def __init__(self, saved: SavedPolicy) -> None:
         self.policy: Any = saved.policy
         self.actor: Any = self.policy.actor
-        self.kind = StateDependentActions(self.actor) if self.actor.use_sde else SquashedActions(self.actor)
+
+    @cached_property
+    def kind(self) -> StateDependentActions | SquashedActions:
+        """What depends on how the spread comes about."""
+        return StateDependentActions(self.actor) if self.actor.use_sde else SquashedActions(self.actor)
 
     @cached_property
     def traits(self) -> Traits:
@@ -42,10 +49,8 @@ class SquashedGaussian:
     def graph(self, preparation: Preparation, action: ActionSpec) -> nn.Module:
         """The module to export."""
         assert isinstance(action, BoxAction)  # noqa: S101  these policies are built for nothing else
-        self._draw_matrices(1)  # those of a fresh policy hang on its gradients and cannot be copied
-        space, images = self.policy.observation_space, self.policy.normalize_images
-        actor = takes_preprocessed(self.policy, "actor")
-        reader = ObservationReader(preparation, space, normalize_images=images)
+        refresh_noise(self.actor, 1)  # matrices of a fresh policy hang on its gradients and cannot be copied
+        reader, actor = reader_of(self.policy, preparation), takes_preprocessed(self.policy, "actor")
         if not actor.use_sde:
             return SquashedGraph(reader, actor, SquashedHead(action)).eval()
         std, epsilon = actor.get_std().detach(), actor.action_dist.epsilon
@@ -55,7 +60,7 @@ class SquashedGaussian:
     def act(self, prepared: Any, inputs: Inputs, *, sampled: bool) -> Acted:
         """By `policy.predict`; with gSDE every row is drawn with a matrix of its own."""
         if sampled:
-            self._draw_matrices(len(inputs))
+            refresh_noise(self.actor, len(inputs))
         return Acted(self._predict(prepared, sampled=sampled))
 
     def answer(self, prepared: Any, inputs: Inputs) -> Answers:
@@ -64,17 +69,25 @@ class SquashedGaussian:
         with torch.no_grad():
             observations, _ = self.policy.obs_to_tensor(prepared)
             mean, log_std, extra = self.actor.get_action_dist_params(observations)
-            own = self.actor.action_dist.proba_distribution(mean, log_std, **extra)
+            own = copy.copy(self.actor.action_dist).proba_distribution(mean, log_std, **extra)
+            if self.actor.use_sde:
+                own.bijector = _RememberingTanh(own.epsilon)
             return self.kind.answer(own, predicted, inputs)
-
-    def _draw_matrices(self, rows: int) -> None:
-        if self.actor.use_sde:
-            with torch.no_grad():
-                self.actor.reset_noise(rows)
 
     def _predict(self, prepared: Any, *, sampled: bool) -> Array:
         actions, _ = self.policy.predict(prepared, deterministic=not sampled)
         return np.asarray(actions, self.policy.action_space.dtype)
+
+
+class _RememberingTanh(TanhBijector):
+    """SB3 squashes and then undoes it, as far as float64 can tell from 1; this one remembers."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        self.gaussian = x
+        return torch.tanh(x)
+
+    def inverse(self, y: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG002  there is one answer
+        return self.gaussian
 
 
 class SquashedActions:
@@ -94,18 +107,19 @@ class SquashedActions:
     def answer(self, own: Any, predicted: Array, inputs: Inputs) -> Answers:
         """Every output of the head, by SB3's distribution object.
 
-        In float64: where tanh nears 1, its `log_prob` loses digits that the graph keeps.
+        In float64 and about 0: its `log_prob` loses digits where tanh nears 1, and where the mean is large
+        beside the spread. The graph keeps them.
         """
-        mean, std = own.distribution.mean, own.distribution.stddev
-        wide = own.proba_distribution(mean.double(), std.double().log())
         assert inputs.noise is not None  # noqa: S101  every Gaussian is drawn with noise
-        gaussian = wide.distribution.mean + wide.distribution.stddev * torch.from_numpy(inputs.noise)
-        squashed = gaussian.tanh()
+        mean, std = own.distribution.mean, own.distribution.stddev
+        deviation = std.double() * torch.from_numpy(inputs.noise)
+        squashed = torch.tanh(mean.double() + deviation)
+        centred = own.proba_distribution(torch.zeros_like(deviation), std.double().log())
         shaped = squashed.float().numpy().reshape(-1, *self.space.shape)
         outputs = {
             "action": predicted,
             "sampled_action": np.asarray(self.actor.unscale_action(shaped), self.space.dtype),
-            "log_prob": wide.log_prob(squashed, gaussian).float().numpy(),
+            "log_prob": centred.log_prob(squashed, deviation).float().numpy(),
             "distribution": torch.cat([mean, std.log()], dim=1).numpy(),
         }
         nothing_to_choose = np.full(len(predicted), np.inf)

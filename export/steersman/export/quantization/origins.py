@@ -1,6 +1,6 @@
 """Where a layer's input comes from, and where best to round it.
 
-Between an activation and the next layer there may be nodes that only move numbers around. Rounding before
+Between an activation and the next layer there may be nodes that only move or choose numbers. Rounding before
 them lets ONNX Runtime join it with the layer that came before, and what is moved is a quarter as large.
 """
 
@@ -16,7 +16,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from steersman.export.quantization.editing import producer
 from steersman.export.quantization.ranges import InputScale
 
-MOVING = frozenset({"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"})
+MOVING = frozenset({"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "MaxPool"})
 
 
 @dataclass(frozen=True, slots=True)

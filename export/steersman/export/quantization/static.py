@@ -35,11 +35,11 @@ def compute_in_eight_bits(
     steps, name = rounded.scales * scale.scale, layer.name
     rows, preparation, constants = _rounded_input(model, layer.source, scale)
     constants |= {
-        f"{name}.levels": layer.held(rounded.levels),
-        f"{name}.scales": rounded.scales,
-        f"{name}.zeros": np.zeros(len(rounded.levels), np.int8),
+        f"{name}.weight_levels": layer.held(rounded.levels),
+        f"{name}.weight_scales": rounded.scales,
+        f"{name}.weight_zeros": np.zeros(len(rounded.levels), np.int8),
     }
-    preparation.append(_dequantized(name, "levels", "scales", "zeros", "weights", axis=layer.axis))
+    preparation.append(_dequantized(name, "weight", axis=layer.axis))
     if layer.node.op_type == "MatMul":
         constants[f"{name}.bias"] = bias.astype(np.float32)
     else:
@@ -48,15 +48,15 @@ def compute_in_eight_bits(
             f"{name}.bias_scales": steps,
             f"{name}.bias_zeros": np.zeros(len(bias), np.int32),
         }
-        preparation.append(_dequantized(name, "bias_levels", "bias_scales", "bias_zeros", "bias", axis=0))
+        preparation.append(_dequantized(name, "bias", axis=0))
     replace_node(
-        model, layer.node, [*preparation, *layer.nodes(rows, f"{name}.weights", f"{name}.bias")], constants
+        model, layer.node, [*preparation, *layer.nodes(rows, f"{name}.weight", f"{name}.bias")], constants
     )
 
 
-def _dequantized(name: str, levels: str, scales: str, zeros: str, output: str, *, axis: int) -> NodeProto:
-    inputs = [f"{name}.{part}" for part in (levels, scales, zeros)]
-    return helper.make_node("DequantizeLinear", inputs, [f"{name}.{output}"], axis=axis)
+def _dequantized(name: str, part: str, *, axis: int) -> NodeProto:
+    inputs = [f"{name}.{part}_{what}" for what in ("levels", "scales", "zeros")]
+    return helper.make_node("DequantizeLinear", inputs, [f"{name}.{part}"], axis=axis)
 
 
 def _rounded_input(

@@ -109,7 +109,11 @@ class Workbench:
     def candidate(self, model: onnx.ModelProto, scheme: Scheme) -> Candidate:
         """A variant, loaded."""
         data = model.SerializeToString(deterministic=True)
-        return Candidate(scheme, data, PolicySession(data, self.contract, self.digest, scheme))
+        return Candidate(scheme, data, self.load(data, scheme))
+
+    def load(self, data: bytes, scheme: Scheme) -> PolicySession:
+        """A session of a variant. It keeps the memory that its largest batch needed."""
+        return PolicySession(data, self.contract, self.digest, scheme)
 
 
 def choose_variants(
@@ -142,9 +146,11 @@ def choose_variants(
     for i, (scheme, telling) in enumerate(TRIED.items() if int8 else ()):
         progress(telling, 0.7 * i / len(TRIED))
         try:
-            candidates.append(examine(make_candidate(bench, scheme, feeds), baseline, certificate))
+            examined = examine(make_candidate(bench, scheme, feeds), baseline, certificate)
         except ExportError as error:
             rejected.append(RejectedVariant(scheme=scheme, reason=error.what))
+        else:
+            candidates.append(replace(examined, session=bench.load(examined.model, scheme)))
     progress("Timing the variants", 0.7)
     fp32, *candidates = _with_latency([fp32, *candidates], baseline)
     if returns_of is not None:

@@ -13,7 +13,7 @@ from onnx import helper
 
 from steersman.export.quantization.layers import Layer
 from steersman.export.quantization.patches import Rows
-from steersman.export.quantization.ranges import TRIED_VALUES
+from steersman.export.quantization.ranges import drawn
 
 Array = NDArray[Any]
 CHUNK = 64
@@ -41,12 +41,11 @@ def watch(model: onnx.ModelProto, layers: Sequence[Layer], feeds: Mapping[str, A
 
 
 def watch_values(model: onnx.ModelProto, name: str, feeds: Mapping[str, Array]) -> Array:
-    """Values of any tensor, flat: all of them, or as many evenly spread ones as ranges are tried on."""
+    """Values of any tensor, flat, some of every state's."""
     run, parts = _Run(model, [name]), []
-    chunks = range(0, len(next(iter(feeds.values()))), CHUNK)
-    for first in chunks:
-        values = run({key: array[first : first + CHUNK] for key, array in feeds.items()})[name].ravel()
-        parts.append(values[:: max(1, values.size * len(chunks) // TRIED_VALUES)])
+    for first in range(0, len(next(iter(feeds.values()))), CHUNK):
+        tensors = run({key: array[first : first + CHUNK] for key, array in feeds.items()})
+        parts.append(drawn(tensors[name]))
     return np.concatenate(parts)
 
 

@@ -38,4 +38,4 @@ def hold_in_eight_bits(model: onnx.ModelProto, layer: Layer, rounded: RoundedWei
     replace_node(model, layer.node, nodes, constants)
 
 
-_PARTS = ("levels", "scales", "unpacked", "weights", "bias")
+_PARTS = ("weight_levels", "weight_scales", "weight_unpacked", "weight", "bias")

@@ -11,7 +11,7 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from steersman.export.errors import DamagedFileError, ExportError, UnsupportedError
+from steersman.export.errors import DamagedFileError, UnsupportedError
 from steersman.export.quiet import quietly
 from steersman.export.reading.algorithms import infer_algorithm
 from steersman.export.reading.archive import Archive, read_archive
@@ -127,8 +127,6 @@ class _Loading:
         built_class, arguments = today(arguments, policy_class, weights)
         try:
             policy: BasePolicy = built_class(self.observation_space, self.action_space, **arguments)
-        except ExportError:
-            raise
         except Exception as error:  # classes of the user's may raise anything
             reason = " ".join(str(error).split())[:200]
             raise DamagedFileError(

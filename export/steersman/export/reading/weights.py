@@ -65,10 +65,8 @@ def _complaint(name: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]
     if name not in own:
         return "has no place"
     names = [other for other in given if other in own and own[other] is own[name]]
-    if not names:
-        return "is missing"
     if name not in given:
-        return None
+        return None if names else "is missing"
     if given[name].shape != own[name].shape:
         return f"is {_shape(given[name])} where {_shape(own[name])} is expected"
     if not torch.isfinite(given[name]).all():

@@ -17,7 +17,7 @@ from steersman.bundle.specs import StateSpec
 from steersman.export.errors import ExportUsageError
 from steersman.export.reading.spaces import AnySpace
 from steersman.export.sources.copies import Copies, Environment, one_line
-from steersman.export.sources.wrappers import Wrapping
+from steersman.export.sources.wrapping.wrappers import Wrapping
 
 COPIES = 25
 """Environments stepped together; asking the policy about 25 rows costs little more than about one."""

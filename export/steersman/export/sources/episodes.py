@@ -14,8 +14,8 @@ from steersman.bundle.specs import Mode
 from steersman.export.policies.inputs import Inputs, join_inputs
 
 Array = NDArray[Any]
-MOST_BYTES = 200 * 1024**2
-"""Observations, masks and states of one mode take no more than this; images reach it after 7,000 steps."""
+MOST_BYTES = 400 * 1024**2
+"""Observations, masks and states of all modes take no more than this: 14,800 Atari screens."""
 
 Origin = Literal["environment", "recorded", "space"]
 """Where observations come from: episodes that the policy played, a file that the user gave, or samples."""
@@ -94,17 +94,21 @@ class Log:
     """Every step that was taken, and the rows of all or, where memory is short, of a uniform sample of them.
 
     The sample is Vitter's algorithm R ("Random sampling with a reservoir", 1985), of steps of all copies.
+
+    Args:
+        most_bytes: What the rows may take.
+        rng: Chooses among them.
     """
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, most_bytes: int, rng: np.random.Generator) -> None:
         self.rows = 0
-        self._rng = rng
+        self._most_bytes, self._rng = most_bytes, rng
         self._steps: list[Step] = []
         self._kept: list[tuple[Step, Inputs]] = []
 
     def add(self, step: Step, inputs: Inputs) -> None:
         """Takes one step of some copies."""
-        capacity = max(1, MOST_BYTES // _bytes(self._kept[0][1] if self._kept else inputs))
+        capacity = max(1, self._most_bytes // _bytes(self._kept[0][1] if self._kept else inputs))
         if len(self._kept) < capacity:
             self._kept.append((step, inputs))
         elif (place := int(self._rng.integers(len(self._steps) + 1))) < capacity:

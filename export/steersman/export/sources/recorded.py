@@ -8,6 +8,7 @@ A `.npz` file without pickles: `obs`, or `obs/<key>` for each key of a Dict, [N,
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,20 +69,19 @@ def read_recording(
 
 def _arrays(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ExportUsageError(
-                    "it holds one array without a name", where=str(path), expected="a .npz file"
-                )
-            return {name: file[name] for name in file.files}
+        with path.open("rb") as stream:
+            content = np.load(stream, allow_pickle=False)
+            if isinstance(content, np.lib.npyio.NpzFile):
+                return {name: content[name] for name in content.files}
     except OSError as error:
         raise ExportUsageError(f"it cannot be read: {error.strerror or error}", where=str(path)) from error
-    except (EOFError, ValueError, zipfile.BadZipFile) as error:
+    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DamagedFileError(
             f"it is no whole file of plain arrays: {error}",
             where=str(path),
             expected="what numpy.savez writes",
         ) from error
+    raise ExportUsageError("it holds one array without a name", where=str(path), expected="a .npz file")
 
 
 def _check_names(

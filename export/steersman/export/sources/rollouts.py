@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from steersman.bundle.specs import Mode
 from steersman.export.policies.oracle import Oracle
 from steersman.export.sources.copies import Copies
-from steersman.export.sources.episodes import Log, Rollout, Step
+from steersman.export.sources.episodes import MOST_BYTES, Log, Rollout, Step
 
 Indices = NDArray[np.int64]
-LEAST_STEPS = 8_000
-"""Steps per mode that are played at least, however few episodes were asked: the gates need 10,000 in all."""
+LEAST_STEPS = 16_000
+"""Steps of all modes that are played at least, however few episodes were asked: the gates need 10,000 states,
+and a quarter of them go to calibration."""
 MOST_STEPS = 120_000
 """Steps per mode after which playing stops; episodes under way are cut and kept."""
 
@@ -28,7 +29,7 @@ def play(
     seed: int = 0,
     on_steps: Callable[[int], None] = lambda _: None,
 ) -> Rollout:
-    """Plays at least `episodes` episodes and `LEAST_STEPS` steps, and no more than `MOST_STEPS` steps.
+    """Plays at least `episodes` episodes, and steps within the mode's share of the limits.
 
     `seed` makes the episodes repeatable; the policy samples with torch's generator, which is its own matter.
 
@@ -36,12 +37,18 @@ def play(
         ExportError: The environment failed.
     """
     copies.restart(seed)
-    game = _Game(oracle, copies, mode, np.random.default_rng(seed))
+    modes = mode_count(oracle)
+    game = _Game(oracle, copies, mode, Log(MOST_BYTES // modes, np.random.default_rng(seed)))
     quota = -(-episodes // len(copies))
-    while game.log.rows < LEAST_STEPS:
+    while game.log.rows < LEAST_STEPS // modes:
         game.play_round(quota, on_steps)
         quota = 1
     return Rollout(mode, game.log.episodes(np.array(game.ended)))
+
+
+def mode_count(oracle: Oracle) -> int:
+    """Number of modes that a policy has, which the limits of steps and memory are divided among."""
+    return 2 if "sampled_action" in oracle.family.traits.outputs else 1
 
 
 class _Game:
@@ -50,8 +57,8 @@ class _Game:
     Stopping at a number of steps instead would prefer short episodes.
     """
 
-    def __init__(self, oracle: Oracle, copies: Copies, mode: Mode, rng: np.random.Generator) -> None:
-        self.log = Log(rng)
+    def __init__(self, oracle: Oracle, copies: Copies, mode: Mode, log: Log) -> None:
+        self.log = log
         self.ended: list[bool] = []
         self._oracle, self._copies, self._sampled = oracle, copies, mode == "sampled"
         self._episode = np.zeros(len(copies), np.int64)

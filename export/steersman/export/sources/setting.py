@@ -19,12 +19,12 @@ from steersman.export.reading.normalizer import Normalizer, Statistics, load_nor
 from steersman.export.reading.spaces import AnySpace
 from steersman.export.sources.environments import Stage
 from steersman.export.sources.layout import channels_last, channels_moved_last, tensors, with_tensors
-from steersman.export.sources.masking import velocity_mask
-from steersman.export.sources.playing import filled
 from steersman.export.sources.source import Source
-from steersman.export.sources.stacking import stack_axis, stacked, unstacked, with_ordered_bounds
 from steersman.export.sources.stages import find_stage
-from steersman.export.sources.wrappers import Wrapping, resolve
+from steersman.export.sources.wrapping.playing import filled
+from steersman.export.sources.wrapping.stacking import stack_axis, stacked, unstacked, with_ordered_bounds
+from steersman.export.sources.wrapping.velocities import velocity_mask
+from steersman.export.sources.wrapping.wrappers import Wrapping, resolve
 from steersman.export.vocabulary import ImageLayout
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from steersman.export.errors import ExportUsageError
 from steersman.export.settings import ExportSettings, NamedWrapper
-from steersman.export.sources.runs import RUN_FILE, find_model, read_run
-from steersman.export.sources.zoo import STATISTICS, ZooRun, find_details, read_zoo_run
+from steersman.export.sources.runs.own import RUN_FILE, find_model, read_run
+from steersman.export.sources.runs.zoo import STATISTICS, ZooRun, find_details, read_zoo_run
 from steersman.export.vocabulary import Algorithm, ImageLayout
 
 

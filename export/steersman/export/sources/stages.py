@@ -9,7 +9,7 @@ from steersman.export.sources.copies import MASKS, Environment
 from steersman.export.sources.environments import Stage, candidates, find_id, import_module, make
 from steersman.export.sources.layout import channels_last, same_actions, tensors, with_tensors
 from steersman.export.sources.source import Source
-from steersman.export.sources.wrappers import Wrapping
+from steersman.export.sources.wrapping.wrappers import Wrapping
 
 Notes = tuple[str, ...]
 
@@ -46,18 +46,17 @@ def find_stage(
 def _first_that_fits(
     source: Source, saved: SavedPolicy, own: AnySpace, wrapping: Wrapping
 ) -> tuple[Stage | None, Notes]:
-    reasons = []
+    reason = "gymnasium does not know it"
     for env_id in candidates(source.env_id or ""):
         try:
             stage, notes = _stage(env_id, source, saved, own, wrapping)
         except ExportUsageError as error:
-            reasons.append(f"{env_id}: {error.what}")
+            reason = f"{env_id}: {error.what}"
         else:
             if env_id == source.env_id:
                 return stage, notes
             return stage, (f"{env_id} was played in place of {source.env_id}, which is not available", *notes)
-    why = "; ".join(reasons) or "gymnasium does not know it"
-    return None, (f"no episodes were played in {source.env_id} ({why})",)
+    return None, (f"no episodes were played in {source.env_id} ({reason})",)
 
 
 def _stage(

@@ -43,6 +43,12 @@ OBSERVATIONS: dict[str, Callable[[], AnySpace]] = {
     "choices": lambda: spaces.MultiDiscrete([3, 5, 2]),
     "switches": lambda: spaces.MultiBinary(4),
     "switch board": lambda: spaces.MultiBinary([3, 2]),
+    "camera and speed": lambda: spaces.Dict(
+        {
+            "speed": spaces.Box(-5, 5, (3,), np.float64),
+            "camera": spaces.Box(0, 255, (1, 36, 36), np.uint8),
+        }
+    ),
     "mixed": lambda: spaces.Dict(
         {
             "speed": spaces.Box(-5, 5, (3,), np.float64),
@@ -74,12 +80,12 @@ class Spaces(gymnasium.Env[Any, Any]):
 
 
 def untrained(
-    algorithm: Any, observation: AnySpace, action: AnySpace, policy: str = "", **policy_kwargs: Any
+    algorithm: Any, observation: AnySpace, action: AnySpace, policy: Any = "", **policy_kwargs: Any
 ) -> SavedPolicy:
     """A policy with random weights that cares where it is, as a zip would give it."""
     torch.manual_seed(7)
     torch.set_num_threads(1)
-    name = policy or ("MultiInputPolicy" if isinstance(observation, spaces.Dict) else "MlpPolicy")
+    name: Any = policy or ("MultiInputPolicy" if isinstance(observation, spaces.Dict) else "MlpPolicy")
     sde = {"use_sde": True} if policy_kwargs.pop("use_sde", False) else {}
     env = Spaces(observation, action)
     model = algorithm(

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from sb3_contrib import ARS
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 
 from steersman.export.reading.load import SavedPolicy
 from unit.export.policies.made import AnySpace, Spaces, saved
@@ -20,7 +21,7 @@ def off_policy(
     algorithm: type[BaseAlgorithm],
     observation: AnySpace,
     action: AnySpace,
-    policy: str = "",
+    policy: str | type[BasePolicy] = "",
     **policy_kwargs: Any,
 ) -> SavedPolicy:
     """A policy whose outputs are far from zero and from each other."""

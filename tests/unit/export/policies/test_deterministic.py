@@ -120,8 +120,8 @@ def test_choices_obey_the_mask(case: Case) -> None:
 @every_choice
 def test_without_an_allowed_choice_there_is_none(case: Case) -> None:
     made = _made(case.name)
-    inputs = made.inputs()
-    inputs = Inputs(inputs.observations, np.zeros_like(inputs.action_mask))
+    drawn = made.inputs()
+    inputs = Inputs(drawn.observations, np.zeros((len(drawn), made.contract.mask_width), np.bool_))
     none = made.policy.action_space.start - 1
     assert (made.run(inputs)["action"] == none).all()
     assert (made.ask(inputs).outputs["action"] == none).all()

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from sb3_contrib import QRDQN
 from stable_baselines3 import DQN
+from stable_baselines3.common.torch_layers import CombinedExtractor
+from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import nn
 
 from steersman.export.policies.inputs import Inputs
@@ -93,6 +95,7 @@ def test_the_value_is_the_best_that_the_mask_allows(name: str) -> None:
     made = _made(name)
     inputs = made.inputs()
     found, everything = made.run(inputs), made.run(_masked(inputs, np.True_))
+    assert inputs.action_mask is not None
     allowed = np.where(inputs.action_mask, everything["distribution"], -np.inf)
     np.testing.assert_array_equal(found["distribution"], allowed)
     np.testing.assert_array_equal(found["value"], allowed.max(axis=1))
@@ -130,6 +133,30 @@ def test_acting_obeys_the_mask(name: str) -> None:
 def test_the_graph_of_quantiles_is_no_larger_than_one_of_values() -> None:
     operators = [_made(name).operators for name in ("DQN", "QR-DQN")]
     assert operators[0] == operators[1]
+
+
+class Dueling(QNetwork):
+    """A user's own network, whose last layer gives the value and the advantages."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.value = nn.Linear(self.features_dim, 1)
+
+    def forward(self, obs: Any) -> Any:
+        features = self.extract_features(obs, self.features_extractor)
+        advantages = self.q_net(features)
+        return self.value(features) + advantages - advantages.mean(dim=1, keepdim=True)
+
+
+class DuelingPolicy(DQNPolicy):
+    def make_q_net(self) -> QNetwork:
+        return Dueling(**self._update_features_extractor(self.net_args))
+
+
+def test_a_network_of_the_users_own_is_exported_as_it_is() -> None:
+    spaces = OBSERVATIONS["mixed"](), ACTIONS["five"]()
+    made = make(off_policy(DQN, *spaces, DuelingPolicy, features_extractor_class=CombinedExtractor))
+    assert_same(made, made.inputs())
 
 
 def _masked(inputs: Inputs, allowed: np.bool_) -> Inputs:

@@ -28,7 +28,7 @@ CRITICS: dict[str, dict[str, Any]] = {
     "plain critic": {"enable_critic_lstm": False},
     "plain critic of its own features": {"enable_critic_lstm": False, "share_features_extractor": False},
 }
-NAMES = {"flat": "MlpLstmPolicy", "image": "CnnLstmPolicy", "mixed": "MultiInputLstmPolicy"}
+NAMES = {"flat": "MlpLstmPolicy", "image": "CnnLstmPolicy", "camera and speed": "MultiInputLstmPolicy"}
 
 
 def recurrent(observation: str = "flat", action: str = "ragged", **kwargs: Any) -> Made:
@@ -56,7 +56,7 @@ def test_every_kind_of_action(action: str) -> None:
     assert_alone(made, made.inputs())
 
 
-@pytest.mark.parametrize("observation", ["image", "mixed"])
+@pytest.mark.parametrize("observation", ["image", "camera and speed"])
 def test_images_and_dictionaries(observation: str) -> None:
     made = recurrent(observation, "five")
     assert_same(made, made.inputs(100))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -51,7 +51,7 @@ CASES = (
     Case("CrossQ with gSDE", CrossQ, policy_kwargs=SDE),
 )
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-LAWS = ("SAC", "SAC, float64 actions", "SAC with gSDE", "TQC with gSDE", "CrossQ")
+LAWS = ("SAC", "SAC, float64 actions", "SAC with gSDE", "CrossQ", "CrossQ with gSDE")
 
 
 @cache
@@ -83,6 +83,17 @@ def test_every_output_is_that_of_sb3(case: Case) -> None:
 def test_rows_never_influence_each_other(case: Case) -> None:
     made = _made(case.name)
     assert_alone(made, made.inputs(11 if case.observation in {"image", "mixed"} else 67))
+
+
+@pytest.mark.parametrize("name", ["SAC", "SAC with gSDE", "SAC with gSDE, mean not clipped", "CrossQ"])
+def test_far_out_where_tanh_is_1(name: str) -> None:
+    made = _made(name)
+    inputs = made.inputs(500)
+    far = replace(inputs, observations={"obs": 100 * inputs.observations["obs"]})
+    found, expected = made.run(far), made.ask(far).outputs
+    assert (found["sampled_action"] == made.policy.action_space.high).any()
+    for output, array in found.items():
+        np.testing.assert_allclose(array, expected[output], rtol=1e-4, atol=1e-4, err_msg=output)
 
 
 @pytest.mark.parametrize("name", ["SAC", "TQC", "CrossQ"])

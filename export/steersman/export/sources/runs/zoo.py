@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from steersman.export.errors import DamagedFileError, ExportUsageError
 from steersman.export.settings import NamedWrapper
-from steersman.export.sources.plain_yaml import read_yaml
+from steersman.export.sources.runs.plain_yaml import read_yaml
 from steersman.export.vocabulary import Algorithm
 
 ARGUMENTS, CONFIG = "args.yml", "config.yml"
@@ -182,19 +182,19 @@ def _statistics(config: Mapping[str, Any], details: Path, beside: Path) -> Path 
 
 
 def _env_kwargs(arguments: Mapping[str, Any], config: Mapping[str, Any], details: Path) -> dict[str, Any]:
-    """Those of the command line go before those of the hyperparameters."""
+    """Those of the command line go before those of the hyperparameters. Nobody will watch."""
     hub = _read(details / "env_kwargs.yml")
     found = literal(arguments.get("env_kwargs") or config.get("env_kwargs") or hub, details / ARGUMENTS)
     if not isinstance(found, dict):
         raise DamagedFileError(f"env_kwargs are {found!r}", where=str(details), expected="a mapping")
-    return found
+    return {name: value for name, value in found.items() if name != "render_mode"}
 
 
 def _wrappers(config: Mapping[str, Any], where: Path) -> tuple[NamedWrapper, ...]:
     named = [*_listed(config.get("env_wrapper")), *_listed(config.get("vec_env_wrapper"))]
     wrappers = [_wrapper(entry, where) for entry in named]
     if frames := config.get("frame_stack"):
-        wrappers.append(NamedWrapper(name="frame_stack", arguments={"frames": int(frames)}))
+        wrappers.append(NamedWrapper(name="frame_stack", arguments={"frames": frames}))
     return tuple(wrappers)
 
 

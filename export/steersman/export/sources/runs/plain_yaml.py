@@ -68,22 +68,23 @@ def _plain(loader: _Reader, node: yaml.Node) -> Any:
 
 def _ordered(loader: _Reader, node: yaml.Node) -> dict[Any, Any]:
     """`OrderedDict` is written as its one argument: a list of pairs, itself in a list."""
-    content = _plain(loader, node)
-    pairs = content.get("args", content) if isinstance(content, dict) else content
-    while isinstance(pairs, list) and len(pairs) == 1 and not _is_pair(pairs[0]):
-        pairs = pairs[0]
-    return dict(pairs)
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+    arguments = _arguments(loader, node)
+    return dict(arguments[0]) if arguments else {}
 
 
 def _text(loader: _Reader, node: yaml.Node) -> str:
     """A subclass of str is written as its one argument."""
+    arguments = _arguments(loader, node)
+    return str(arguments[0]) if arguments else ""
+
+
+def _arguments(loader: _Reader, node: yaml.Node) -> list[Any]:
+    """Of what a tag would have called: a list, alone or under `args` beside a state."""
     content = _plain(loader, node)
-    arguments = content.get("args", []) if isinstance(content, dict) else content
-    return str(arguments[0]) if isinstance(arguments, list) and arguments else str(content)
+    found = content.get("args", []) if isinstance(content, dict) else content
+    if not isinstance(found, list):
+        raise yaml.constructor.ConstructorError(None, None, "no list of arguments", node.start_mark)
+    return found
 
 
 _Reader.add_multi_constructor(_PYTHON, _tagged)

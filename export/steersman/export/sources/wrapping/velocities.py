@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from steersman.export.errors import ExportUsageError, UnsupportedError
 from steersman.export.reading.spaces import AnySpace
-from steersman.export.sources.wrappers import Wrapping
+from steersman.export.sources.wrapping.wrappers import Wrapping
 
 VELOCITIES: Mapping[str, tuple[int, ...]] = {
     "CartPole": (1, 3),

@@ -9,14 +9,9 @@ from typing import Any
 import pytest
 
 from steersman.bundle.errors import SteersmanError
-from steersman.export.settings import ExportSettings
 from steersman.export.sources.source import Source, find_source
 from steersman.training import TrainingSettings, train_policy
-from unit.export.models import DRIFT
-
-
-def settings(source: Path, **more: Any) -> ExportSettings:
-    return ExportSettings(source=source, repository=Path("bundles"), **more)
+from unit.export.sources.worlds import WORLD, asked
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +19,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that `steersman train` wrote, with normalized observations."""
     return train_policy(
         TrainingSettings(
-            env_id=DRIFT,
-            env_kwargs={"observation": "flat", "action": "two"},
+            env_id=WORLD,
+            env_kwargs={"observation": "vector", "action": "three"},
             n_envs=2,
             timesteps=128,
             eval_every=64,
@@ -39,27 +34,27 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_tells_everything(run: Path) -> None:
-    source = find_source(settings(run))
+    source = find_source(asked(run))
     record = json.loads((run / "run.json").read_text())
     assert source.zip == run / "best_model.zip"
     assert source.vecnormalize == run / "best_vecnormalize.pkl"
-    assert (source.env_id, source.env_kwargs) == (DRIFT, {"observation": "flat", "action": "two"})
+    assert (source.env_id, source.env_kwargs) == (WORLD, {"observation": "vector", "action": "three"})
     assert source.feature_names == ("a", "b", "c")
     assert source.run == record["name"]
     assert source.mean_return == record["best"]["mean_return"]
     assert source.train_steps == record["best"]["timesteps"]
-    assert source.policy_name == "drift"
-    assert find_source(settings(run / "run.json")) == source
+    assert source.policy_name == "world"
+    assert find_source(asked(run / "run.json")) == source
 
 
 def test_what_is_asked_goes_before_what_the_run_says(run: Path) -> None:
-    asked = settings(run, env_id="Other-v1", feature_names=("x", "y", "z"), algo="a2c")
-    source = find_source(asked)
+    wanted = asked(run, env_id="Other-v1", feature_names=("x", "y", "z"), algo="a2c")
+    source = find_source(wanted)
     assert (source.env_id, source.env_kwargs) == ("Other-v1", {})
     assert (source.feature_names, source.algo) == (("x", "y", "z"), "a2c")
-    assert find_source(settings(run, env_kwargs={"action": "five"})).env_kwargs == {
-        "observation": "flat",
-        "action": "five",
+    assert find_source(asked(run, env_kwargs={"action": "push"})).env_kwargs == {
+        "observation": "vector",
+        "action": "push",
     }
 
 
@@ -69,7 +64,7 @@ def test_without_a_best_model_the_last_one_is_taken(run: Path, tmp_path: Path) -
     for name in record["files"].values():
         (tmp_path / name).write_bytes((run / name).read_bytes())
     (tmp_path / "run.json").write_text(json.dumps(record))
-    source = find_source(settings(tmp_path))
+    source = find_source(asked(tmp_path))
     assert (source.zip.name, source.vecnormalize) == ("model.zip", tmp_path / "vecnormalize.pkl")
     assert (source.mean_return, source.train_steps) == (None, record["timesteps_done"])
 
@@ -77,14 +72,14 @@ def test_without_a_best_model_the_last_one_is_taken(run: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("record", "expected", "exit_code"),
     [
-        (None, "holds no run.json", 2),
+        (None, "holds no run.json, and no args.yml", 2),
         ("{", "run.json: the file: Invalid JSON", 1),
         ({"env_id": 3}, "run.json: env_id", 1),
         ({"env_id": "X-v0"}, "saved no model", 2),
         ({"env_id": "X-v0", "files": {"model": "model.zip"}}, "not in its folder: model.zip", 1),
         ({"env_id": "X-v0", "files": {"model": "../model.zip"}}, r"not in its folder: \.\./model.zip", 1),
         ({"env_id": "X-v0", "normalize": True, "files": {"model": "m.zip"}}, "kept no statistics", 1),
-        ({"env_id": "X-v0", "algo": "dqn"}, "run.json: algo", 1),
+        ({"env_id": "X-v0", "algo": "dqm"}, "run.json: algo", 1),
     ],
 )
 def test_folders_that_are_no_runs_are_refused(
@@ -96,23 +91,23 @@ def test_folders_that_are_no_runs_are_refused(
     if record is not None:
         (folder / "run.json").write_text(record if isinstance(record, str) else json.dumps(record))
     with pytest.raises(SteersmanError, match=expected) as caught:
-        find_source(settings(folder))
+        find_source(asked(folder))
     assert caught.value.exit_code == exit_code
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SteersmanError, match="no such file or folder") as caught:
-        find_source(settings(tmp_path / "gone.zip"))
+        find_source(asked(tmp_path / "gone.zip"))
     assert caught.value.exit_code == 2
 
 
 def test_statistics_beside_a_zip_are_mentioned(tmp_path: Path) -> None:
     for name in ("model.zip", "vecnormalize.pkl"):
         (tmp_path / name).touch()
-    (note,) = find_source(settings(tmp_path / "model")).notes
+    (note,) = find_source(asked(tmp_path / "model")).notes
     assert str(tmp_path / "vecnormalize.pkl") in note
-    assert not find_source(settings(tmp_path / "model", vecnormalize=tmp_path / "vecnormalize.pkl")).notes
+    assert not find_source(asked(tmp_path / "model", vecnormalize=tmp_path / "vecnormalize.pkl")).notes
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from steersman.export.observations import as_sb3, from_sb3
 from steersman.export.reading.spaces import AnySpace
 from steersman.export.sources.layout import tensors, with_tensors
-from steersman.export.sources.stacking import stack_axis, stacked
+from steersman.export.sources.wrapping.stacking import stack_axis, stacked
 
 Array = NDArray[Any]
 Environment = gymnasium.Env[Any, Any]
@@ -143,12 +143,13 @@ class FrameSkip(AnyWrapper):
 
     def step(self, action: Any) -> Stepped:
         """Repeats the action and adds up rewards, until the episode ends."""
-        total = 0.0
-        for _ in range(self._skip):
-            observation, reward, terminated, truncated, info = self.env.step(action)
-            total += float(reward)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        total = float(reward)
+        for _ in range(self._skip - 1):
             if terminated or truncated:
                 break
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
         return observation, total, terminated, truncated, info
 
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
+from pydantic import JsonValue
+
 from steersman.bundle.specs import WrapperSpec
 from steersman.export.errors import ExportUsageError, UnsupportedError
 from steersman.export.settings import NamedWrapper
-from steersman.export.sources.catalogue import HARMLESS_CLASSES, KNOWN, REQUIRED, Environment, Known
+from steersman.export.sources.wrapping.catalogue import HARMLESS_CLASSES, KNOWN, REQUIRED, Environment, Known
 
 HOMES = frozenset({"gym", "gymnasium", "rl_zoo3", "sb3_contrib", "stable_baselines3", "utils"})
 """Packages whose wrappers are known by their class names; `utils` is an early rl-baselines3-zoo."""
@@ -121,7 +123,7 @@ def _use(applied: NamedWrapper, declared: NamedWrapper | None, where: str) -> Us
         raise UnsupportedError(
             f"the environment has a wrapper {applied.name}, and export cannot tell what it changes",
             where=where,
-            expected=f"one of {', '.join(KNOWN)}",
+            expected=None if "." in applied.name else f"one of {', '.join(KNOWN)}",
             hint=f"Did you mean {close[0]}?"
             if close
             else f"If callers of the policy will apply it themselves: --declare-wrapper {applied.name}",
@@ -149,10 +151,17 @@ def _arguments(known: Known, applied: NamedWrapper, where: str) -> dict[str, Any
         what = f"has no argument {', '.join(sorted(unknown))}"
     elif missing := [name for name, value in filled.items() if value is REQUIRED]:
         what = f"needs {', '.join(missing)}"
+    elif wrong := [name for name, value in given.items() if _is_no_number(value, known.arguments[name])]:
+        what = f"takes a number as {', '.join(wrong)}"
     else:
         return filled
     takes = ", ".join(known.arguments) or "no arguments"
     raise ExportUsageError(f"the wrapper {known.name} {what}", where=where, expected=takes)
+
+
+def _is_no_number(value: JsonValue, default: object) -> bool:
+    """Whether a number stands by default where something is given that is neither one nor a list of them."""
+    return isinstance(default, int | float) and isinstance(value, str | dict | None)
 
 
 def _foreign(declared: NamedWrapper) -> Use:

@@ -14,7 +14,7 @@ from gymnasium import wrappers as standard
 from sb3_contrib.common.wrappers import TimeFeatureWrapper
 from stable_baselines3.common import atari_wrappers as atari
 
-from steersman.export.sources import playing
+from steersman.export.sources.wrapping import playing
 
 Environment = gymnasium.Env[Any, Any]
 REQUIRED: Final = object()
@@ -84,8 +84,8 @@ _DECLARED = (
         "declared",
         ("TimeFeatureWrapper",),
         {"max_steps": 1000, "test_mode": False},
-        instruction="Append 1 - step / {max_steps} to the observation; step is 0 when an episode begins. "
-        "(Always 1 if test_mode.)",
+        instruction="Append 1 - step / max_steps to the observation, in a Dict to `observation`. step is 0 "
+        "when an episode begins; max_steps is the environment's own limit, or {max_steps} where it has none.",
         wrap=_timed,
     ),
     Known(

@@ -20,6 +20,7 @@ from steersman.export.quantization.rounding import (
 )
 
 Matrix = NDArray[np.float64]
+Rows = NDArray[np.float32]
 weights = arrays.arrays(
     "f8",
     array_shape := st.tuples(st.integers(1, 6), st.integers(1, 80)),
@@ -27,15 +28,14 @@ weights = arrays.arrays(
 )
 
 
-def correlated(rows: int, width: int, seed: int = 0) -> Matrix:
+def correlated(rows: int, width: int, seed: int = 0) -> Rows:
     """Inputs that move together, as those of real states do."""
     rng = np.random.default_rng(seed)
-    return np.tanh(
-        rng.normal(size=(rows, 3)) @ rng.normal(size=(3, width)) + 0.1 * rng.normal(size=(rows, width))
-    )
+    together = rng.normal(size=(rows, 3)) @ rng.normal(size=(3, width))
+    return np.tanh(together + 0.1 * rng.normal(size=(rows, width))).astype(np.float32)
 
 
-def loss(rounded: Matrix, exact: Matrix, inputs: Matrix) -> float:
+def loss(rounded: Matrix, exact: Matrix, inputs: Rows) -> float:
     return float(np.square(inputs @ (rounded - exact).T).mean())
 
 

@@ -1,0 +1,1 @@
+"""Run folders, of Steersman itself and of rl-baselines3-zoo."""

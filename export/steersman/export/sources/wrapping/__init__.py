@@ -1,0 +1,1 @@
+"""Wrappers that lie between an environment and a policy, and what becomes of each."""
