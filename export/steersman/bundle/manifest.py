@@ -48,7 +48,8 @@ class Provenance(Spec):
         libraries: Versions that trained (as far as the file tells) and exported it.
         zip_sha256: Digest of the SB3 file.
         vecnormalize_sha256: Digest of the file of normalization statistics; None where none was given.
-        environment: Where on-policy data came from.
+        environment: Where the policy was played for the reference; where nothing was played, what is said
+            about where it was trained.
         run: Name of the training run.
         mean_return: Mean evaluation return that training reached, in the environment's unit.
         train_steps: Environment steps trained.

@@ -90,8 +90,8 @@ class Repository:
         The files are written to a temporary folder beside the versions. The version's own folder is then
         made, which fails where there is one, and the temporary one renamed onto it while it is still empty:
         two exporters never get the same version. Without `version`, the next above all numbers is taken.
-        With `seal`, the bundle is signed before anybody can see it. With `overwrite`, an existing version is set aside first, and comes back if the new one cannot take
-        its place.
+        With `seal`, the bundle is signed before anybody can see it. With `overwrite`, an existing version is
+        set aside first, and comes back if the new one cannot take its place.
 
         Raises:
             BundleExistsError: The version is there already.

@@ -14,7 +14,7 @@ from steersman.export.errors import ExportUsageError
 from steersman.export.report.display import open_progress, print_export
 from steersman.export.settings import ExportSettings
 
-_OPTIONS = {"env_id": "--env", "source": "SOURCE"}
+_OPTIONS = {"env_id": "--env", "source": "SOURCE", "int8": "--no-int8"}
 
 
 def parse_settings(
@@ -34,7 +34,10 @@ def parse_settings(
         first = error.errors()[0]
         field = str(first["loc"][0])
         option = _OPTIONS.get(field, f"--{field.replace('_', '-')}")
-        raise ExportUsageError(f"got {first['input']!r}: {first['msg'].lower()}", where=option) from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ExportUsageError(
+            f"got {first['input']!r}: {reason[0].lower()}{reason[1:]}", where=option
+        ) from error
 
 
 def run_export(settings: ExportSettings, *, as_json: bool, quiet: bool) -> None:

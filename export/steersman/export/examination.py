@@ -15,18 +15,22 @@ from steersman.bundle.specs import Contract
 from steersman.export.evidence.certify import write_certificate
 from steersman.export.evidence.comparison import measure_baseline
 from steersman.export.evidence.parity import Findings, check_parity
-from steersman.export.evidence.returns import Act, Episodes, ReturnsOf, summarize
-from steersman.export.evidence.states import States, gather_states, pick
+from steersman.export.evidence.returns import Episodes, ReturnsOf, summarize
+from steersman.export.evidence.states import States, gather_states, pick, row_limit
 from steersman.export.policies.graph import build_graph, label_graph
 from steersman.export.policies.inputs import Inputs, complete, draw_inputs, join_inputs
 from steersman.export.policies.oracle import Oracle
 from steersman.export.quantization.variants import Choice, Workbench, choose_variants
+from steersman.export.sources.copies import Act
 from steersman.export.sources.environments import Stage
 from steersman.export.sources.episodes import Rollout
 from steersman.export.sources.returns import EPISODES, evaluate
 from steersman.export.vocabulary import Scheme
 
-PARITY_ROWS = 10_000
+PARITY_ROWS = (2_000, 10_000)
+"""Fewest and most on-policy states that are compared with SB3; how many in between is a matter of time."""
+PARITY_BYTES = 64 * 1024**2
+"""Their observations take no more than this, unless the fewest rows do."""
 Say = Callable[[str, float], None]
 
 
@@ -97,7 +101,8 @@ def examine(subject: Subject, rollouts: Sequence[Rollout], *, int8: bool, seed: 
 
 
 def _compared(states: States, contract: Contract, rng: np.random.Generator) -> Inputs:
-    usual, edges = pick(states.evaluation, PARITY_ROWS, rng), states.boundary
+    most = row_limit(states.evaluation, PARITY_ROWS, PARITY_BYTES)
+    usual, edges = pick(states.evaluation, most, rng), states.boundary
     return draw_inputs(join_inputs([complete(part, contract, rng) for part in (usual, edges)]), contract, rng)
 
 

@@ -27,7 +27,7 @@ from steersman.export.policies.families import family_of
 from steersman.export.policies.graph import OPSET
 from steersman.export.policies.oracle import Oracle
 from steersman.export.quantization.variants import MOST_FLIPS, Choice
-from steersman.export.quiet import one_torch_thread, quietly, unchecked_distributions
+from steersman.export.quiet import one_thread, quietly, unchecked_distributions
 from steersman.export.reading.load import SavedPolicy, load_policy
 from steersman.export.reading.trusted import TrustedCode
 from steersman.export.report.card import CARD_FILE, write_card
@@ -37,6 +37,7 @@ from steersman.export.report.page import REPORT_FILE, write_report
 from steersman.export.settings import ExportSettings
 from steersman.export.signing.command import open_key
 from steersman.export.signing.sign import seal_with
+from steersman.export.sources.environments import Stage
 from steersman.export.sources.episodes import Rollout
 from steersman.export.sources.references import describe_rollouts, pack_rollouts
 from steersman.export.sources.setting import Setting, find_setting
@@ -71,7 +72,7 @@ def export_policy(settings: ExportSettings, progress: Progress | None = None) ->
     began = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(quietly())
-        stack.enter_context(one_torch_thread())
+        stack.enter_context(one_thread())
         stack.enter_context(unchecked_distributions())
         stack.enter_context(torch.random.fork_rng(devices=[]))
         torch.manual_seed(settings.seed)
@@ -117,7 +118,7 @@ class _Export:
         if examined.choice.int8 is None and settings.require_int8:
             raise _no_int8(examined.choice)
         notes = (*source.notes, *setting.notes)
-        manifest = self._manifest(saved, contract, examined, rollouts)
+        manifest = self._manifest(saved, stage, contract, examined, rollouts)
         files = self._files(manifest, examined, rollouts, notes)
         return self._publish(manifest, files, seal), notes
 
@@ -145,6 +146,7 @@ class _Export:
     def _manifest(
         self,
         saved: SavedPolicy,
+        stage: Stage | None,
         contract: Contract,
         examined: Examined,
         rollouts: Sequence[Rollout],
@@ -154,7 +156,7 @@ class _Export:
             policy=self.policy,
             version=1,
             created=datetime.now(UTC),
-            provenance=provenance(saved, self.source),
+            provenance=provenance(saved, self.source, stage),
             contract=contract,
             contract_digest=contract_digest(contract),
             opset=OPSET,

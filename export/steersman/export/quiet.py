@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch.distributions import Distribution
 
 _TALKATIVE = ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
@@ -30,12 +31,13 @@ def quietly() -> Iterator[None]:
 
 
 @contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Small networks are fastest on one thread, and repeat bit for bit there."""
+def one_thread() -> Iterator[None]:
+    """Small networks are fastest on one thread, in torch and in numpy, and repeat bit for bit there."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from steersman.bundle.manifest import PolicyName
 from steersman.export.vocabulary import Algorithm, ImageLayout
@@ -87,3 +87,27 @@ class ExportSettings(BaseModel):
     """Folders that the user's modules are found in, with `trust_code`."""
     sign: Path | None = None
     """Private key to sign the manifest with."""
+
+    @field_validator("overwrite")
+    @classmethod
+    def _overwrites_something(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001  pydantic calls it
+        if value and info.data.get("version") is None:
+            msg = "which version is to be overwritten? Name it with --version"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("int8")
+    @classmethod
+    def _requires_what_it_makes(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001
+        if not value and info.data.get("require_int8"):
+            msg = "an 8-bit variant cannot be required (--require-int8) and left out (--no-int8)"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("import_path")
+    @classmethod
+    def _imports_what_is_trusted(cls, value: tuple[Path, ...], info: ValidationInfo) -> tuple[Path, ...]:
+        if value and not info.data.get("trust_code"):
+            msg = "nothing is imported without --trust-code"
+            raise ValueError(msg)
+        return value

@@ -40,7 +40,7 @@ def test_export_prints_json(normalized_bundle: Made) -> None:
 def test_verify_passes_and_says_so(plain_bundle: Made, command: Command) -> None:
     result = command("verify", plain_bundle.bundle.path)
     assert (result.exit_code, result.stdout.count("passed")) == (0, 2)
-    assert "5 files are as the manifest says" in result.stdout
+    assert "6 files are as the manifest says" in result.stdout
     assert json.loads(command("verify", plain_bundle.bundle.path, "--json").stdout)["passed"] is True
 
 
@@ -57,7 +57,7 @@ def test_verify_notices_a_changed_byte(plain_bundle: Made, command: Command, tmp
 
 def test_inspect_prints_the_contract(plain_bundle: Made, normalized_bundle: Made, command: Command) -> None:
     printed = command("inspect", plain_bundle.bundle.path).stdout
-    for words in ("middle", "-5", "0 wait", "1 go", "greedy, sampled", "flatten"):
+    for words in ("middle", "-5", "0 wait", "1 go", "greedy, sampled", "mask"):
         assert words in printed
     assert "VecNormalize" in command("inspect", normalized_bundle.bundle.path).stdout
     manifest = json.loads(command("inspect", plain_bundle.bundle.path, "--json").stdout)
@@ -93,7 +93,7 @@ def test_wrong_options_end_with_one_line_and_two(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--no-such-option"], [], ["x.zip", "--version", "new"], ["x.zip", "--algo", "dqn"]]
+    "arguments", [["--no-such-option"], [], ["x.zip", "--version", "new"], ["x.zip", "--algo", "dagger"]]
 )
 def test_unknown_options_are_typer_s_to_refuse(command: Command, arguments: list[str]) -> None:
     assert command("export", *arguments).exit_code == 2

@@ -16,7 +16,7 @@ from unit.export.conftest import NORMALIZED, Train
 def test_what_registers_the_environment_is_kept(trained: Train) -> None:
     model = trained(NORMALIZED)
     source = Source(model.zip, env_id="Drift-v0", env_kwargs={"action": "arm"}, env_import="my.environments")
-    environment = provenance(load_policy(model.zip), source).environment
+    environment = provenance(load_policy(model.zip), source, None).environment
     assert environment is not None
     assert environment.model_dump() == {
         "id": "Drift-v0",
@@ -28,4 +28,4 @@ def test_what_registers_the_environment_is_kept(trained: Train) -> None:
 def test_statistics_that_are_gone_are_named(trained: Train, tmp_path: Path) -> None:
     model = trained(NORMALIZED)
     with pytest.raises(ExportUsageError, match=r"gone\.pkl: it cannot be read: No such file"):
-        provenance(load_policy(model.zip), Source(model.zip, vecnormalize=tmp_path / "gone.pkl"))
+        provenance(load_policy(model.zip), Source(model.zip, vecnormalize=tmp_path / "gone.pkl"), None)

@@ -14,6 +14,7 @@ from steersman.bundle.manifest import Tolerance
 from steersman.bundle.session import PolicySession
 from steersman.bundle.specs import BoxAction, Contract, ObservationSpec, StateSpec
 from steersman.export.errors import ExportError
+from steersman.export.evidence.comparison import all_feeds
 from steersman.export.evidence.comparison import answers as ask
 from steersman.export.evidence.states import States, pick
 from steersman.export.observations import Array
@@ -126,8 +127,7 @@ def _near_ties(session: PolicySession, inputs: Inputs, tie_gap: float, most: int
     contract = session.contract
     if contract.distribution not in {"categorical", "q_values"}:
         return inputs.take(slice(0))
-    feeds = session.feeds(inputs.observations, state=inputs.state or None, episode_start=inputs.episode_start)
-    (scores,) = ask(session, ("distribution",), feeds)
+    (scores,) = ask(session, ("distribution",), all_feeds(session, inputs))
     gaps = margins(scores.astype(np.float64), contract.action.mask_segments)
     order = np.argsort(gaps, kind="stable")
     usable = (gaps[order] >= tie_gap) & np.isfinite(gaps[order])

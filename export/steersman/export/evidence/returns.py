@@ -12,11 +12,10 @@ from steersman.bundle.session import PolicySession
 from steersman.export.evidence.intervals import mean_interval
 from steersman.export.policies.family import Acted
 from steersman.export.policies.inputs import Inputs
+from steersman.export.sources.copies import Act
 
 Episodes = NDArray[np.float64]
 """[episodes] undiscounted returns; those of different variants come in pairs, by seed."""
-Act = Callable[[Inputs], Acted]
-"""Greedy actions for observations, and the state that follows."""
 ReturnsOf = Callable[[Act], Episodes]
 """Plays the episodes; the same seeds whoever acts."""
 LARGEST_LOSS = 0.01

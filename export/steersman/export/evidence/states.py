@@ -18,7 +18,7 @@ from steersman.export.sources.episodes import Rollout, examined_episodes
 
 CALIBRATION_SHARE = 4
 """One episode in so many calibrates quantization; the others, which it never saw, judge it."""
-CALIBRATION_ROWS = (1_024, 16_384)
+CALIBRATION_ROWS = (1_024, 4_096)
 EVALUATION_ROWS = (10_500, 40_000)
 """Fewest and most rows that are kept; how many in between is a matter of memory."""
 MOST_BYTES = 256 * 1024**2
@@ -57,19 +57,31 @@ def gather_states(
         ExportError: It has none in on-policy states.
     """
     played = [e.inputs for e in examined_episodes(rollouts) if len(e.inputs)]
-    calibration = join_inputs(played[::CALIBRATION_SHARE])
     judging = [(i, e) for i, e in enumerate(played) if i % CALIBRATION_SHARE] or [(0, played[0])]
-    evaluation = join_inputs([inputs for _, inputs in judging])
-    episodes = np.repeat([i for i, _ in judging], [len(inputs) for _, inputs in judging])
-    kept = _some(len(evaluation), _limit(evaluation, *EVALUATION_ROWS), rng)
+    calibration, _ = _sampled(played[::CALIBRATION_SHARE], CALIBRATION_ROWS, rng)
+    evaluation, owners = _sampled([inputs for _, inputs in judging], EVALUATION_ROWS, rng)
     edges = Inputs(boundary_states(contract.observations, evaluation.observations, rng))
-    _check_answers(evaluation.take(kept), oracle, contract, rng)
+    _check_answers(evaluation, oracle, contract, rng)
     return States(
-        calibration=pick(calibration, _limit(calibration, *CALIBRATION_ROWS), rng),
-        evaluation=evaluation.take(kept),
-        episodes=episodes[kept],
+        calibration=calibration,
+        evaluation=evaluation,
+        episodes=np.array([i for i, _ in judging])[owners],
         boundary=edges.take(answered(edges, oracle, contract, rng)),
     )
+
+
+def _sampled(
+    episodes: Sequence[Inputs], rows: tuple[int, int], rng: np.random.Generator
+) -> tuple[Inputs, NDArray[np.int64]]:
+    """As many rows as memory allows, drawn over all episodes before they are joined, and whose they are."""
+    owners = np.repeat(np.arange(len(episodes)), [len(inputs) for inputs in episodes])
+    kept = _some(len(owners), row_limit(episodes[0], rows), rng)
+    edges = np.cumsum([0, *(len(inputs) for inputs in episodes)])
+    parts = [
+        inputs.take(kept[(kept >= first) & (kept < last)] - first)
+        for inputs, first, last in zip(episodes, edges[:-1], edges[1:], strict=True)
+    ]
+    return join_inputs(parts), owners[kept]
 
 
 def _check_answers(inputs: Inputs, oracle: Oracle, contract: Contract, rng: np.random.Generator) -> None:
@@ -106,9 +118,10 @@ def _some(rows: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
     return np.asarray(np.sort(rng.choice(rows, most, replace=False)))
 
 
-def _limit(inputs: Inputs, fewest: int, most: int) -> int:
+def row_limit(inputs: Inputs, rows: tuple[int, int], most_bytes: int = MOST_BYTES) -> int:
+    """How many rows to keep: from the fewest to the most that are given, as many as fit."""
     row = sum(array[0].nbytes for array in inputs.observations.values())
-    return int(np.clip(MOST_BYTES // max(1, row), fewest, most))
+    return int(np.clip(most_bytes // max(1, row), *rows))
 
 
 def boundary_states(

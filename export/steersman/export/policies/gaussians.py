@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 SQUASH_EPSILON = 1e-6
 """Added to 1 - tanh(x)^2 by SB3 (`distributions.py`, both squashed distributions)."""

@@ -81,9 +81,7 @@ def complete(inputs: Inputs, contract: Contract, rng: np.random.Generator) -> In
         inputs = replace(inputs, action_mask=np.ones((rows, contract.mask_width), np.bool_))
     if not contract.state or inputs.state:
         return inputs
-    state = {
-        spec.name: rng.uniform(-1, 1, (rows, *spec.shape)).astype(spec.dtype) for spec in contract.state
-    }
+    state = {spec.name: rng.uniform(-1, 1, (rows, *spec.shape)).astype(spec.dtype) for spec in contract.state}
     return replace(inputs, state=state, episode_start=np.arange(rows) % 3 == 0)
 
 
@@ -99,9 +97,7 @@ def draw_inputs(inputs: Inputs, contract: Contract, rng: np.random.Generator) ->
     return replace(drawn, noise=draw_noise(len(inputs), contract, rng)) if contract.noise else drawn
 
 
-def _varied(
-    mask: NDArray[np.bool_], contract: Contract, rng: np.random.Generator
-) -> NDArray[np.bool_]:
+def _varied(mask: NDArray[np.bool_], contract: Contract, rng: np.random.Generator) -> NDArray[np.bool_]:
     """[N, mask width]; every segment allows something."""
     varied, first = mask.copy(), 0
     varied[1::4] = rng.random(mask[1::4].shape) < 0.5

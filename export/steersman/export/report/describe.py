@@ -11,13 +11,14 @@ from steersman.export.errors import ExportError, ExportUsageError
 from steersman.export.libraries import exporting_versions
 from steersman.export.quantization.variants import Candidate, Choice
 from steersman.export.reading.load import SavedPolicy
+from steersman.export.sources.environments import Stage
 from steersman.export.sources.source import Source
 
 FP32_FILE = "policy.onnx"
 INT8_FILE = "policy.int8.onnx"
 
 
-def provenance(saved: SavedPolicy, source: Source) -> Provenance:
+def provenance(saved: SavedPolicy, source: Source, stage: Stage | None) -> Provenance:
     """Where it comes from. Versions are marked `trained.` and `exported.`, as libraries change in between."""
     libraries = {f"trained.{name}": version for name, version in saved.libraries.items()}
     libraries |= {f"exported.{name}": version for name, version in exporting_versions().items()}
@@ -26,7 +27,7 @@ def provenance(saved: SavedPolicy, source: Source) -> Provenance:
         libraries=libraries,
         zip_sha256=saved.zip_sha256,
         vecnormalize_sha256=_file_digest(source.vecnormalize) if source.vecnormalize else None,
-        environment=_environment(source),
+        environment=_environment(source, stage),
         run=source.run,
         mean_return=source.mean_return,
         train_steps=source.train_steps or saved.train_steps,
@@ -41,7 +42,10 @@ def _file_digest(path: Path) -> str:
         raise ExportUsageError(f"it cannot be read: {error.strerror}", where=str(path)) from error
 
 
-def _environment(source: Source) -> Environment | None:
+def _environment(source: Source, stage: Stage | None) -> Environment | None:
+    """Where it was played; otherwise what is said about where it was trained."""
+    if stage is not None:
+        return Environment(id=stage.id, kwargs=dict(stage.kwargs), import_module=source.env_import)
     if source.env_id is None:
         return None
     return Environment(

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from steersman.bundle.specs import BoxAction, Contract, ObservationSpec
-from steersman.export.policies.graph import build_graph, check_graph
 from steersman.export.policies.alignment import align_rows
+from steersman.export.policies.graph import build_graph, check_graph
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     **{

@@ -80,7 +80,7 @@ def test_rounding_in_blocks_is_rounding_one_by_one(monkeypatch: Any) -> None:
 def test_correction_makes_up_for_shifted_inputs() -> None:
     exact = np.random.default_rng(4).normal(size=(8, 20))
     inputs = correlated(3_000, 20)
-    shifted = inputs * 1.05 + 0.02 * inputs[:, ::-1]
+    shifted = (inputs * 1.05 + 0.02 * inputs[:, ::-1]).astype(np.float32)
     corrected = correct_weights(exact, inputs, shifted, second_moments(shifted))
     before = float(np.square(inputs @ exact.T - shifted @ exact.T).mean())
     after = float(np.square(inputs @ exact.T - shifted @ corrected.T).mean())
