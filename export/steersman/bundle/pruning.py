@@ -1,30 +1,31 @@
 """The part of a graph that some outputs need, cut out of the ONNX file's bytes.
 
-ONNX Runtime executes every node of a graph, whatever is fetched (1.32 does, `only_execute_path_to_fetches` set or
-not), so a caller that wants the action alone pays for sampling and for the value. Nodes must leave the model. The
-server has no `onnx` package, so this reads the protobuf wire format itself and copies what stays byte for byte.
-It knows the plain graphs of policies; of anything else it says that it cannot be pruned. Field numbers are those
-of onnx.proto (ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto, ValueInfoProto), the wire format is
-https://protobuf.dev/programming-guides/encoding.
+ONNX Runtime runs every node of a graph, whatever is fetched (seen with 1.32; its run option
+`only_execute_path_to_fetches` changes nothing), so a caller that wants the action alone pays for sampling and
+for the value too, unless their nodes leave the model. The server has no `onnx` package, so this reads the
+protobuf wire format itself and copies what stays, byte for byte. It knows the plain graphs of policies; of
+anything else it says that it cannot be pruned.
+
+Field numbers are those of onnx.proto, the wire format is https://protobuf.dev/programming-guides/encoding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
 
-_MODEL_GRAPH, _MODEL_TRAINING = 7, 20
-_NODE, _INITIALIZER, _INPUT, _OUTPUT, _VALUE_INFO = 1, 5, 11, 12, 13
-_GRAPH_TEXTS = frozenset({2, 10, 16})  # name, doc_string, metadata_props
+_MODEL_GRAPH, _MODEL_TRAINING = 7, 20  # ModelProto.graph, .training_info
+_NODE, _INITIALIZER, _INPUT, _OUTPUT, _VALUE_INFO = 1, 5, 11, 12, 13  # GraphProto
+_GRAPH_TEXTS = frozenset({2, 10, 16})  # GraphProto.name, .doc_string, .metadata_props
 _NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE = 1, 2, 5
 _NODE_FIELDS = frozenset(range(1, 11))
-_SUBGRAPHS = frozenset({6, 11})  # AttributeProto.g, .graphs: they see tensors that the node does not name
-_TENSOR_NAME = 8
-_TENSOR_EXTERNAL = frozenset({13, 14})  # external_data, data_location
-_VALUE_NAME = 1
+_SUBGRAPHS = frozenset({6, 11})  # AttributeProto.g, .graphs: they use tensors that the node does not name
+_TENSOR_NAME, _TENSOR_EXTERNAL = 8, frozenset({13, 14})  # TensorProto.external_data, .data_location
+_VALUE_NAME = 1  # ValueInfoProto
 
 
 class _UnknownFormError(Exception):
@@ -48,9 +49,13 @@ class _Field:
 
 
 @dataclass(frozen=True, slots=True)
-class _Node:
-    inputs: tuple[bytes, ...]
-    outputs: tuple[bytes, ...]
+class _Entry:
+    """An entry of a graph: the tensors that it makes or describes, and those that it takes."""
+
+    number: int
+    raw: memoryview
+    names: tuple[bytes, ...] = ()
+    takes: tuple[bytes, ...] = ()
 
 
 def prune(model: bytes, outputs: Collection[str]) -> bytes | None:
@@ -74,72 +79,62 @@ def prune(model: bytes, outputs: Collection[str]) -> bytes | None:
         pruned = _prune_graph(graphs[0].message, {name.encode() for name in outputs})
     except _UnknownFormError:
         return None
+    return b"".join(_written(_MODEL_GRAPH, pruned) if field is graphs[0] else field.raw for field in fields)
+
+
+def _prune_graph(graph: memoryview, outputs: AbstractSet[bytes]) -> bytes:
+    entries = [_entry(field) for field in _fields(graph)]
+    if outputs - {name for entry in entries if entry.number == _OUTPUT for name in entry.names}:
+        raise _UnknownFormError
+    needed = _needed([entry for entry in entries if entry.number == _NODE], outputs)
     return b"".join(
-        _written(_MODEL_GRAPH, pruned) if field is graphs[0] else bytes(field.raw) for field in fields
+        entry.raw
+        for entry in entries
+        if entry.number in _GRAPH_TEXTS
+        or not (outputs if entry.number == _OUTPUT else needed).isdisjoint(entry.names)
     )
 
 
-def _prune_graph(graph: memoryview, outputs: Collection[bytes]) -> bytes:
-    fields = list(_fields(graph))
-    nodes = [_node(field.message) if field.number == _NODE else None for field in fields]
-    needed = _needed([node for node in nodes if node], outputs)
-    given: set[bytes] = set()
-    kept = []
-    for field, node in zip(fields, nodes, strict=True):
-        if node is not None:
-            keep = not needed.isdisjoint(node.outputs)
-        elif field.number in _GRAPH_TEXTS:
-            keep = True
-        else:
-            name = _name(field)
-            keep = name in (outputs if field.number == _OUTPUT else needed)
-            given |= {name} if field.number == _OUTPUT else set()
-        if keep:
-            kept.append(field.raw)
-    if not given.issuperset(outputs):
-        raise _UnknownFormError
-    return b"".join(kept)
-
-
-def _needed(nodes: Sequence[_Node], outputs: Collection[bytes]) -> set[bytes]:
-    """Names of all tensors that the outputs come from, with every output of a node that is needed."""
-    maker = {name: node for node in nodes for name in node.outputs if name}
+def _needed(nodes: Sequence[_Entry], outputs: AbstractSet[bytes]) -> set[bytes]:
+    """Names of all tensors that the outputs come from, and of all that the same nodes make."""
+    maker = {name: node for node in nodes for name in node.names}
     needed: set[bytes] = set()
     ahead = list(outputs)
     while ahead:
         name = ahead.pop()
-        if name and name not in needed:
+        if name not in needed:
             needed.add(name)
             if node := maker.get(name):
-                ahead += (*node.inputs, *node.outputs)
+                ahead += (*node.takes, *node.names)
     return needed
 
 
-def _node(data: memoryview) -> _Node:
-    fields = list(_fields(data))
-    for field in fields:
-        if field.number not in _NODE_FIELDS:
-            raise _UnknownFormError
-        if field.number == _NODE_ATTRIBUTE and _numbers(field.message) & _SUBGRAPHS:
-            raise _UnknownFormError
-    return _Node(
-        inputs=tuple(bytes(field.message) for field in fields if field.number == _NODE_INPUT),
-        outputs=tuple(bytes(field.message) for field in fields if field.number == _NODE_OUTPUT),
-    )
+def _entry(field: _Field) -> _Entry:
+    if field.number in _GRAPH_TEXTS:
+        return _Entry(field.number, field.raw)
+    if field.number == _NODE:
+        return _node(field)
+    if field.number == _INITIALIZER and not _numbers(field.message) & _TENSOR_EXTERNAL:
+        return _Entry(field.number, field.raw, _strings(field.message, _TENSOR_NAME))
+    if field.number in {_INPUT, _OUTPUT, _VALUE_INFO}:
+        return _Entry(field.number, field.raw, _strings(field.message, _VALUE_NAME))
+    raise _UnknownFormError
 
 
-def _name(field: _Field) -> bytes:
-    """Name of a weight, an input, an output or a tensor inside."""
-    if field.number not in {_INITIALIZER, _INPUT, _OUTPUT, _VALUE_INFO}:
-        raise _UnknownFormError
-    data = field.message
-    if field.number == _INITIALIZER and _numbers(data) & _TENSOR_EXTERNAL:
-        raise _UnknownFormError
-    number = _TENSOR_NAME if field.number == _INITIALIZER else _VALUE_NAME
-    names = [bytes(inner.message) for inner in _fields(data) if inner.number == number]
-    if len(names) != 1:
-        raise _UnknownFormError
-    return names[0]
+def _node(field: _Field) -> _Entry:
+    for inner in _fields(field.message):
+        if inner.number not in _NODE_FIELDS:
+            raise _UnknownFormError
+        if inner.number == _NODE_ATTRIBUTE and _numbers(inner.message) & _SUBGRAPHS:
+            raise _UnknownFormError
+    outputs = _strings(field.message, _NODE_OUTPUT)
+    return _Entry(field.number, field.raw, outputs, _strings(field.message, _NODE_INPUT))
+
+
+def _strings(data: memoryview, number: int) -> tuple[bytes, ...]:
+    """The strings of one field; an optional input or output that a node does without is empty."""
+    found = (bytes(field.message) for field in _fields(data) if field.number == number)
+    return tuple(name for name in found if name)
 
 
 def _numbers(data: memoryview) -> set[int]:

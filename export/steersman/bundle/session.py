@@ -1,7 +1,8 @@
-"""Running a policy: one ONNX Runtime session, set up for small models.
+"""Running a policy: ONNX Runtime sessions, set up for small models.
 
 Policies are micro-sized. One thread without spinning is fastest for them and leaves the other cores alone,
-and it keeps results independent of the number of cores.
+and it keeps results independent of the number of cores. ONNX Runtime runs all of a graph whatever is fetched,
+so the usual calls get sessions of their own, of the part of the graph that they need.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from steersman.bundle.errors import BundleCorruptError
-from steersman.bundle.specs import Contract
+from steersman.bundle.pruning import prune
+from steersman.bundle.specs import Contract, Mode
 
 Array = NDArray[Any]
 CONTRACT_KEY = "steersman.contract_digest"
 """Key of the ONNX metadata entry that binds a graph to its contract."""
+MOST_PARTS = 4
+LARGE_MODEL = 64 * 1024 * 1024
+"""Bytes. Every part holds its weights once more, so a model larger than this gets one part only."""
 
 
 class PolicySession:
@@ -40,27 +45,61 @@ class PolicySession:
     def __init__(self, model: bytes, contract: Contract, digest: str, where: str) -> None:
         self.contract = contract
         try:
-            self._session = ort.InferenceSession(model, _options(), providers=["CPUExecutionProvider"])
+            self._whole = _open(model)
         except Exception as error:  # ONNX Runtime's exceptions share no base class but this one
             raise BundleCorruptError(
                 f"ONNX Runtime {ort.__version__} cannot load the graph: {reason(error)}", where=where
             ) from error
-        if self._session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY) != digest:
+        if self._whole.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY) != digest:
             raise BundleCorruptError("the graph was made for another contract", where=where)
         self._mask_width = contract.mask_width
         self._noise_width = contract.noise.width if contract.noise else 0
-        self._inputs = frozenset(node.name for node in self._session.get_inputs())
-        _check_names(self._inputs, {node.name for node in self._session.get_outputs()}, contract, where)
-        self._run_options = ort.RunOptions()
-        self._run_options.only_execute_path_to_fetches = True
+        self._inputs = frozenset(node.name for node in self._whole.get_inputs())
+        _check_names(self._inputs, {node.name for node in self._whole.get_outputs()}, contract, where)
+        self._parts: dict[tuple[str, ...], _Part] = {}
 
     @property
     def inputs(self) -> frozenset[str]:
         """Names of the graph's inputs; all of them must be fed."""
         return self._inputs
 
+    @property
+    def prepared(self) -> tuple[tuple[str, ...], ...]:
+        """The outputs that have a part of the graph to themselves."""
+        return tuple(self._parts)
+
+    def prepare(self, model: bytes, outputs: Sequence[str], rows: Mapping[str, Array]) -> bool:
+        """Lets calls for exactly these outputs run no more of the graph than they need.
+
+        The part is optimized by ONNX Runtime for itself, so it is taken only if it gives every row the bits
+        that the whole graph gives it, in one batch and alone. Other threads may call `run` meanwhile.
+
+        Args:
+            model: The ONNX file's bytes, again; they are not kept, for the sake of memory.
+            outputs: Names of the outputs, in the order in which they will be asked for.
+            rows: Rows to compare, as `run` takes them.
+
+        Returns:
+            False where the whole graph goes on answering: all of it is needed, it cannot be cut, its part
+            answers otherwise, or there are parts enough.
+        """
+        names = tuple(outputs)
+        if len(self._parts.keys() | {names}) > (1 if len(model) > LARGE_MODEL else MOST_PARTS):
+            return False
+        cut = prune(model, names)
+        if cut is None or len(cut) == len(model):
+            return False
+        try:
+            part = _Part(cut)
+        except Exception:  # noqa: BLE001 - as above; the whole graph does the same, only slower
+            return False
+        if not _same(part, self._whole, names, rows):
+            return False
+        self._parts[names] = part
+        return True
+
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-        """Runs the part of the graph that `outputs` need.
+        """Runs the graph, or the part of it that is there for just these outputs.
 
         Args:
             outputs: Names of the outputs wanted.
@@ -69,7 +108,9 @@ class PolicySession:
         Returns:
             One array per name, in the same order, each with first axis N.
         """
-        return [np.asarray(output) for output in self._session.run(outputs, feeds, self._run_options)]
+        part = self._parts.get(tuple(outputs))
+        found = self._whole.run(outputs, feeds) if part is None else part.run(outputs, feeds)
+        return [np.asarray(output) for output in found]
 
     def feeds(
         self,
@@ -106,6 +147,48 @@ class PolicySession:
         return feeds
 
 
+class _Part:
+    """A graph cut to some outputs."""
+
+    def __init__(self, model: bytes) -> None:
+        self._session = _open(model)
+        self._inputs = tuple(node.name for node in self._session.get_inputs())
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> Sequence[Any]:
+        """Runs it; what only other outputs depend on is not fed."""
+        found: Sequence[Any] = self._session.run(outputs, {name: feeds[name] for name in self._inputs})
+        return found
+
+
+def _same(
+    part: _Part, whole: ort.InferenceSession, outputs: Sequence[str], rows: Mapping[str, Array]
+) -> bool:
+    """Whether the part gives these rows the bits that the whole gives them, together and one by one."""
+    expected = whole.run(outputs, rows)
+    if _bits(part.run(outputs, rows)) != _bits(expected):
+        return False
+    return all(
+        _bits(part.run(outputs, {name: array[i : i + 1] for name, array in rows.items()}))
+        == _bits([array[i : i + 1] for array in expected])
+        for i in range(len(expected[0]))
+    )
+
+
+def _bits(arrays: Sequence[Any]) -> list[bytes]:
+    return [array.tobytes() for array in arrays]
+
+
+@lru_cache(maxsize=256)
+def usual_outputs(offered: tuple[str, ...], mode: Mode) -> tuple[str, ...]:
+    """What a decision in this mode takes, of the outputs that a policy offers; the action comes first.
+
+    The distribution is among them because it alone shows that a choice was made between NaN.
+    """
+    action = ("action",) if mode == "greedy" else ("sampled_action", "log_prob")
+    state = (name for name in offered if name.startswith("next_state/"))
+    return tuple(name for name in (*action, "distribution", *state) if name in offered)
+
+
 def reason(error: Exception) -> str:
     """What ONNX Runtime says, on one line and without the paths of whoever built it."""
     text = " ".join(str(error).split()) or type(error).__name__
@@ -140,6 +223,10 @@ def _constant(array: NDArray[Any]) -> NDArray[Any]:
     """Made once per batch size, so nobody may write to it."""
     array.setflags(write=False)
     return array
+
+
+def _open(model: bytes) -> ort.InferenceSession:
+    return ort.InferenceSession(model, _options(), providers=["CPUExecutionProvider"])
 
 
 def _options() -> ort.SessionOptions:

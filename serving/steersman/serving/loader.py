@@ -128,6 +128,7 @@ def load_version(
             "version": lane.version,
             "variant": chosen,
             "dropped": dropped or None,
+            "prepared": [outputs[0] for outputs in sessions[chosen].prepared],
             "signed_by": short(signatures.trusted or signatures.signers) or None,
         },
     )

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.features import feature_matrix
-from steersman.bundle.specs import BoxAction, Mode, bounds
+from steersman.bundle.session import usual_outputs
+from steersman.bundle.specs import ActionSpec, BoxAction, Mode, bounds
 from steersman.monitoring.recorder import Rows
 from steersman.safety.guard_settings import GUARD_REASONS
 from steersman.safety.masks import all_false_segments, permits
@@ -158,10 +159,9 @@ def _infer(work: Work, evidence: frozenset[str], ids: NDArray[np.uint8], salt: b
 
 @lru_cache(maxsize=1024)
 def _outputs(offered: tuple[str, ...], mode: Mode, evidence: frozenset[str]) -> tuple[str, ...]:
-    """Outputs to fetch, the action first. Nothing is computed that nobody asks for."""
-    wanted = ("action",) if mode == "greedy" else ("sampled_action", "log_prob")
-    wanted = (*wanted, "distribution", *sorted(evidence & _EVIDENCE_OUTPUTS))
-    return tuple(name for name in wanted if name in offered)
+    """Outputs to fetch, the action first. Without evidence nothing else is computed."""
+    beside = (name for name in sorted(evidence & _EVIDENCE_OUTPUTS) if name in offered)
+    return (*usual_outputs(offered, mode), *beside)
 
 
 def _feeds(work: Work, ids: NDArray[np.uint8], salt: bytes) -> dict[str, Array]:
@@ -184,7 +184,7 @@ def _protect(work: Work) -> None:
     """Refuses answers of the model that are not finite or that the mask forbids."""
     if work.outputs is None:
         return
-    sound = _sound(work.outputs["distribution"], work.actions.dtype)
+    sound = _sound(work.outputs.get("distribution"), work.actions, work.lane.contract.action)
     if np.count_nonzero(sound) < sound.size:
         garbage = ~sound.reshape(len(sound), -1).all(axis=1)
         work.refuse(garbage & ~work.unanswered, Reason.MODEL_NON_FINITE)
@@ -193,9 +193,14 @@ def _protect(work: Work) -> None:
         work.refuse(~permitted & ~work.unanswered, Reason.ACTION_MASKED)
 
 
-def _sound(distribution: Array, action: np.dtype[Any]) -> NDArray[np.bool_]:
-    """Which parameters are usable: finite for continuous actions; a masked choice may have minus infinity."""
-    return np.isfinite(distribution) if action.kind == "f" else ~np.isnan(distribution)
+def _sound(distribution: Array | None, actions: Array, spec: ActionSpec) -> NDArray[np.bool_]:
+    """Which numbers are usable: finite for continuous actions; a masked choice may have minus infinity.
+
+    Where the policy has no distribution its actions are looked at. A choice between NaN is one below the first.
+    """
+    if isinstance(spec, BoxAction):
+        return np.isfinite(actions if distribution is None else distribution)
+    return actions >= getattr(spec, "start", 0) if distribution is None else ~np.isnan(distribution)
 
 
 def _fall_back(work: Work) -> Mapping[int, str]:
@@ -263,7 +268,7 @@ def _evidence(work: Work, name: str) -> NDArray[np.float32]:
 
 
 def _distribution(work: Work) -> NDArray[np.float32] | None:
-    if work.outputs is None:
+    if work.outputs is None or "distribution" not in work.outputs:
         return None
     distribution = work.outputs["distribution"].copy()
     distribution[work.unanswered] = np.nan

@@ -21,7 +21,7 @@ from typing import Any
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from steersman.bundle.session import PolicySession
+from steersman.bundle.session import PolicySession, usual_outputs
 
 Array = NDArray[Any]
 ROUNDS = 40
@@ -38,7 +38,7 @@ def fastest(sessions: Mapping[str, PolicySession], row: Mapping[str, Array], dig
     Workers that start together wait for one another here, so that all of them run the same.
 
     Args:
-        sessions: The variants that may be used, by name; fp32 is among them.
+        sessions: The variants that may be used, prepared for their usual calls, by name; fp32 is among them.
         row: One row per graph input, to time with.
         digest: Digest of the bundle.
         cache: Folder where the answer is remembered.
@@ -65,11 +65,12 @@ def _alone(cache: Path) -> Iterator[None]:
 
 
 def _measure(sessions: Mapping[str, PolicySession], row: Mapping[str, Array]) -> str:
+    usual = usual_outputs(sessions[PLAIN].contract.outputs, "greedy")
     times: dict[str, list[int]] = {name: [] for name in sessions}
     for _ in range(ROUNDS):
         for name, session in sessions.items():
             started = perf_counter_ns()
-            session.run(("action",), row)
+            session.run(usual, row)
             times[name].append(perf_counter_ns() - started)
     medians = {name: statistics.median(taken) for name, taken in times.items()}
     best = min(medians, key=medians.__getitem__)

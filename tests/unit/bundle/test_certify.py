@@ -15,6 +15,7 @@ from steersman.bundle.certify import certify_variants
 from steersman.bundle.digest import sha256
 from steersman.bundle.errors import BundleCorruptError
 from steersman.bundle.manifest import CERTIFICATE_FILE, MANIFEST_FILE
+from steersman.bundle.session import usual_outputs
 from steersman.export.verify import verify_bundle
 
 
@@ -49,6 +50,8 @@ def test_a_variant_that_answers_as_recorded_passes(toy: Bundle) -> None:
     assert check.session is not None
     assert check.result is not None
     assert (check.failure, check.result.rows) == ("", 8)
+    usual = [usual_outputs(toy.manifest.contract.outputs, mode) for mode in toy.manifest.contract.modes]
+    assert check.session.prepared == tuple(usual)
 
 
 @pytest.mark.parametrize(

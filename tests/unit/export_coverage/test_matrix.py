@@ -85,7 +85,8 @@ def test_every_reason_has_such_a_cell() -> None:
 
 @pytest.mark.parametrize("algorithm", list(itertools.chain.from_iterable(FAMILIES.values())))
 def test_a_model_of_every_algorithm_has_the_policy_that_the_table_names(algorithm: str) -> None:
-    cell = next(c for c in all_cells() if c.algorithm == algorithm and c.extractor != "own module")
+    cells = [cell for cell in all_cells() if cell.algorithm == algorithm]
+    cell = next(c for c in cells if c.extractor != "own module" and c.net != "list of a dict")
     model = make_model(cell, normalize(make_environments(cell, 2, seed=0), cell))
     aliases = {name for name, made in model.policy_aliases.items() if made is model.policy_class}
     assert cell.policy in aliases

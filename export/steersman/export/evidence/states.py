@@ -99,12 +99,11 @@ def answered(
 ) -> NDArray[np.bool_]:
     """[N] whether SB3 answers with numbers; on states far from all that it knows a network may overflow."""
     answers = oracle.answer(draw_inputs(inputs, contract, rng)).outputs
-    sound = [
-        ~(np.isnan(array) | np.isposinf(array)).reshape(len(inputs), -1).any(axis=1)
-        for array in answers.values()
-        if array.dtype.kind == "f"
-    ]
-    return np.asarray(np.all(sound, axis=0))
+    sound = np.ones(len(inputs), np.bool_)
+    for array in answers.values():
+        if array.dtype.kind == "f":
+            sound &= ~(np.isnan(array) | np.isposinf(array)).reshape(len(inputs), -1).any(axis=1)
+    return sound
 
 
 def pick(inputs: Inputs, most: int, rng: np.random.Generator) -> Inputs:

@@ -42,8 +42,6 @@ TRIED = {
     Scheme.DYNAMIC: "Trying dynamic 8-bit",
 }
 """Schemes in the order in which they are tried, and what a person is told meanwhile."""
-MISSING = {Scheme.STATIC_QDQ_CONV: "the policy has no convolutions"}
-"""Why a scheme has nothing to quantize, where that is not for want of layers of any kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +144,12 @@ def choose_variants(
     for i, (scheme, telling) in enumerate(TRIED.items() if int8 else ()):
         progress(telling, 0.7 * i / len(TRIED))
         try:
-            examined = examine(make_candidate(bench, scheme, feeds), baseline, certificate)
+            made = make_candidate(bench, scheme, feeds)
+            examined = examine(made, baseline, certificate) if made else None
         except ExportError as error:
             rejected.append(RejectedVariant(scheme=scheme, reason=error.what))
-        else:
+            continue
+        if examined:
             candidates.append(replace(examined, session=bench.load(examined.model, scheme)))
     progress("Timing the variants", 0.7)
     fp32, *candidates = _with_latency([fp32, *candidates], baseline)
@@ -160,20 +160,18 @@ def choose_variants(
     return Choice(fp32, chosen, tuple(rejected))
 
 
-def make_candidate(bench: Workbench, scheme: Scheme, feeds: Mapping[str, Array]) -> Candidate:
-    """One candidate.
+def make_candidate(bench: Workbench, scheme: Scheme, feeds: Mapping[str, Array]) -> Candidate | None:
+    """One candidate; None where the policy has no layers for this scheme.
 
     Raises:
-        ExportError: The policy has no layers for this scheme, or ONNX Runtime cannot do what it takes.
+        ExportError: ONNX Runtime cannot do what it takes.
     """
     try:
         dynamic = scheme is Scheme.DYNAMIC
         made = make_dynamic(bench.model) if dynamic else quantize(bench.model, scheme, feeds)
-        if made is not None:
-            return bench.candidate(check_graph(made), scheme)
+        return None if made is None else bench.candidate(check_graph(made), scheme)
     except Exception as error:  # the layers of users' own networks can be of any kind
         raise ExportError(f"it could not be made: {reason(error)}") from error
-    raise ExportError(MISSING.get(scheme, "the policy has no such layers"))
 
 
 def examine(candidate: Candidate, baseline: Baseline, certificate: Certificate) -> Candidate:

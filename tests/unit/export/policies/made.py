@@ -1,9 +1,14 @@
-"""Policies of SB3 with random weights, and their graphs, without a file between."""
+"""Policies of SB3 with random weights, their torch modules and their graphs, without a file between.
+
+A graph takes a second or two to export, a module nothing: numbers are compared by modules for every
+combination, and by graphs for as many as together hold everything that a graph can hold.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import gymnasium
@@ -11,6 +16,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from torch import nn
 
 from steersman.bundle.digest import contract_digest
 from steersman.bundle.session import PolicySession
@@ -29,6 +35,10 @@ AnySpace = spaces.Space[Any]
 ROWS = 67
 """Odd, so that no SIMD packet fits it."""
 
+SMALL_OBSERVATIONS = (
+    *("flat", "half", "double", "counts", "large counts", "small counts", "matrix", "block"),
+    *("choice", "choices", "switches", "switch board"),
+)
 OBSERVATIONS: dict[str, Callable[[], AnySpace]] = {
     "flat": lambda: spaces.Box(-5, 5, (3,), np.float32),
     "half": lambda: spaces.Box(-5, 5, (3,), np.float16),
@@ -57,6 +67,9 @@ OBSERVATIONS: dict[str, Callable[[], AnySpace]] = {
             "levers": spaces.MultiDiscrete([2, 3]),
             "doors": spaces.MultiBinary(3),
         }
+    ),
+    "everything": lambda: spaces.Dict(
+        {f"some {name}": OBSERVATIONS[name]() for name in (*SMALL_OBSERVATIONS, "image")}
     ),
 }
 ACTIONS: dict[str, Callable[[], AnySpace]] = {
@@ -120,14 +133,20 @@ def stir(policy: Any) -> None:
 
 @dataclass(frozen=True)
 class Made:
-    """A policy, its contract and its graph, loaded."""
+    """A policy, its contract, and the module that its graph is made of."""
 
     policy: Any
     family: Family
     preparation: Preparation
     contract: Contract
-    session: PolicySession
-    operators: tuple[str, ...]
+    module: nn.Module
+
+    @cached_property
+    def session(self) -> PolicySession:
+        """The graph, loaded; exported when it is first asked for."""
+        model, digest = build_graph(self.module, self.contract), contract_digest(self.contract)
+        label_graph(model, "made", digest)
+        return PolicySession(model.SerializeToString(), self.contract, digest, "made")
 
     def inputs(self, rows: int = ROWS, seed: int = 0) -> Inputs:
         """Everything that the graph takes."""
@@ -139,23 +158,26 @@ class Made:
         names = self.contract.outputs
         return dict(zip(names, self.session.run(names, inputs.feeds()), strict=True))
 
+    def compute(self, inputs: Inputs) -> dict[str, Array]:
+        """All outputs of the module."""
+        feeds = inputs.feeds()
+        with torch.no_grad():
+            found = self.module(*(torch.from_numpy(feeds[name]) for name in self.contract.inputs))
+        outputs = (found,) if isinstance(found, torch.Tensor) else found
+        return {n: output.numpy() for n, output in zip(self.contract.outputs, outputs, strict=True)}
+
     def ask(self, inputs: Inputs) -> Answers:
         """SB3's answers."""
         return self.family.answer(self.preparation(inputs.observations), inputs)
 
 
 def make(policy: SavedPolicy, preparation: Preparation | None = None, raw: AnySpace | None = None) -> Made:
-    """The graph of a policy; `raw` are the observations of its environment where they differ."""
+    """What becomes of a policy; `raw` are the observations of its environment where they differ."""
     family, preparation = family_of(policy), preparation or Preparation()
     action = action_spec(policy.action_space)
     observations = observation_specs(raw or policy.observation_space)
     contract = build_contract(observations, action, family.traits, preparation)
-    model = build_graph(family.graph(preparation, action), contract)
-    digest = contract_digest(contract)
-    label_graph(model, "made", digest)
-    session = PolicySession(model.SerializeToString(), contract, digest, "made")
-    operators = tuple(node.op_type for node in model.graph.node)
-    return Made(policy.policy, family, preparation, contract, session, operators)
+    return Made(policy.policy, family, preparation, contract, family.graph(preparation, action))
 
 
 def sample(space: AnySpace, rows: int, seed: int = 0) -> Observations:
@@ -167,14 +189,23 @@ def sample(space: AnySpace, rows: int, seed: int = 0) -> Observations:
     return from_sb3(np.stack(drawn))
 
 
-def assert_same(made: Made, inputs: Inputs, tie: float = 1e-4) -> None:
-    """Every output is SB3's: numbers to 1e-5 (those that sum over many terms 1e-4), choices beside ties."""
-    found, expected = made.run(inputs), made.ask(inputs)
+def assert_computed(made: Made, inputs: Inputs) -> None:
+    """Every output of the module is SB3's."""
+    _assert_answered(made.compute(inputs), made.ask(inputs))
+
+
+def assert_same(made: Made, inputs: Inputs) -> None:
+    """Every output of the graph is SB3's."""
+    _assert_answered(made.run(inputs), made.ask(inputs))
+
+
+def _assert_answered(found: Mapping[str, Array], expected: Answers, tie: float = 1e-4) -> None:
+    """Numbers to 1e-5 (those that sum over many terms 1e-4), and choices that are not beside ties."""
     assert set(found) == set(expected.outputs)
     for name, array in found.items():
         other = expected.outputs[name]
         assert (array.shape, array.dtype) == (other.shape, other.dtype), name
-        ties = np.zeros(len(inputs), np.bool_)
+        ties = np.zeros(len(array), np.bool_)
         if name in {"sampled_action", "log_prob"}:
             ties = expected.sampled_margin < tie
         if name == "action":

@@ -17,45 +17,38 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from steersman.export.policies.inputs import Inputs
+from unit.export.policies.cases import Case, assert_case, each, forms, made_of, named
 from unit.export.policies.made import (
-    ACTIONS,
     OBSERVATIONS,
     assert_alone,
-    assert_same,
+    assert_computed,
     distance,
-    make,
-    untrained,
 )
 
-CHOICES = ("five", "shifted", "only", "ragged", "even", "switches")
-BOXES = ("torque", "arm", "precise")
 CHI_SQUARE_LIMIT = 18.5
 """99.9 % of chi-square with 4 degrees of freedom."""
-
-
-@pytest.mark.parametrize(
-    ("observation", "action"), list(zip(OBSERVATIONS, cycle(["ragged", "arm"]), strict=False))
+CHOICES = tuple(
+    Case(f"{algorithm.__name__}, {action}", algorithm, action=action, exported=algorithm is PPO)
+    for action in ("five", "shifted", "only", "ragged", "even", "switches")
+    for algorithm in (PPO, A2C, MaskablePPO)
+    if algorithm is not MaskablePPO or action != "only"
 )
-def test_every_kind_of_observation(observation: str, action: str) -> None:
-    policy = "CnnPolicy" if observation == "image" else ""
-    made = make(untrained(PPO, OBSERVATIONS[observation](), ACTIONS[action](), policy))
-    assert_same(made, made.inputs(200))
-    assert_alone(made, made.inputs(29))
-
-
-@pytest.mark.parametrize("algorithm", [A2C, MaskablePPO], ids=lambda algorithm: algorithm.__name__)
-@pytest.mark.parametrize("action", CHOICES)
-def test_every_kind_of_choice(algorithm: Any, action: str) -> None:
-    made = make(untrained(algorithm, OBSERVATIONS["flat"](), ACTIONS[action]()))
-    assert_same(made, made.inputs(1_000))
-    assert_alone(made, made.inputs())
-
-
-@pytest.mark.parametrize("action", BOXES)
-def test_every_kind_of_box(action: str) -> None:
-    made = make(untrained(TRPO, OBSERVATIONS["flat"](), ACTIONS[action]()))
-    assert_same(made, made.inputs(1_000))
-    assert_alone(made, made.inputs())
+BOXES = tuple(
+    Case(f"{algorithm.__name__}, {action}", algorithm, action=action, exported=algorithm is PPO)
+    for action in ("torque", "arm", "precise")
+    for algorithm in (PPO, TRPO)
+)
+OBSERVED = tuple(
+    Case(
+        f"observing {observation}",
+        PPO,
+        observation,
+        action,
+        policy="CnnPolicy" if observation == "image" else "",
+        exported=observation == "everything",
+    )
+    for observation, action in zip(OBSERVATIONS, cycle(["ragged", "arm"]), strict=False)
+)
 
 
 class Stretched(BaseFeaturesExtractor):
@@ -94,57 +87,57 @@ class TwoRoadsPolicy(ActorCriticPolicy):
         self.mlp_extractor = TwoRoads(self.features_dim)  # type: ignore[assignment]
 
 
-FORMS: dict[str, dict[str, Any]] = {
-    "linear": {"net_arch": []},
-    "branches": {"net_arch": {"pi": [11], "vf": [5, 5]}},
-    "separate extractors": {"share_features_extractor": False},
-    "custom extractor": {"features_extractor_class": Stretched},
-    "separate custom extractors": {
-        "features_extractor_class": Stretched,
-        "share_features_extractor": False,
-    },
-    "RReLU": {"activation_fn": nn.RReLU},
-    "GELU": {"activation_fn": nn.GELU, "net_arch": [9]},
-    "custom policy": {"policy": TwoRoadsPolicy},
-}
+SEPARATE = {"share_features_extractor": False}
+STRETCHED = {"features_extractor_class": Stretched}
+FORMS = (
+    Case("linear", PPO, action="five", policy_kwargs={"net_arch": []}),
+    Case("branches", PPO, action="five", policy_kwargs={"net_arch": {"pi": [11], "vf": [5, 5]}}),
+    Case("separate extractors", PPO, action="five", policy_kwargs=SEPARATE),
+    Case("custom extractor", PPO, action="five", policy_kwargs=STRETCHED),
+    Case(
+        "separate custom extractors and RReLU",
+        PPO,
+        action="five",
+        policy_kwargs={**STRETCHED, **SEPARATE, "activation_fn": nn.RReLU},
+        exported=True,
+    ),
+    Case("GELU", PPO, action="five", policy_kwargs={"activation_fn": nn.GELU, "net_arch": [9]}),
+    Case("custom policy", PPO, action="five", policy=TwoRoadsPolicy, exported=True),
+    Case("images", MaskablePPO, "image", "ragged", "CnnPolicy", exported=True),
+    Case("dictionaries", MaskablePPO, "mixed", "ragged"),
+)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_network(form: str) -> None:
-    made = make(untrained(PPO, OBSERVATIONS["flat"](), ACTIONS["five"](), **FORMS[form]))
-    assert_same(made, made.inputs(500))
-    assert_alone(made, made.inputs())
+@each((*OBSERVED, *CHOICES, *BOXES, *FORMS))
+def test_outputs_are_those_of_sb3(case: Case) -> None:
+    assert_case(case)
 
 
-@pytest.mark.parametrize(("observation", "policy"), [("image", "CnnPolicy"), ("mixed", "MultiInputPolicy")])
-def test_maskable_policies_of_images_and_dictionaries(observation: str, policy: str) -> None:
-    made = make(untrained(MaskablePPO, OBSERVATIONS[observation](), ACTIONS["ragged"](), policy))
-    assert_same(made, made.inputs(100))
-
-
-@pytest.mark.parametrize("action", ["five", "shifted", "ragged", "even", "switches"])
-@pytest.mark.parametrize("algorithm", [PPO, MaskablePPO], ids=lambda algorithm: algorithm.__name__)
-def test_a_segment_without_a_choice_gives_none(algorithm: Any, action: str) -> None:
-    made = make(untrained(algorithm, OBSERVATIONS["flat"](), ACTIONS[action]()))
+@each(tuple(case for case in CHOICES if "only" not in case.name))
+def test_a_segment_without_a_choice_gives_none(case: Case) -> None:
+    made = made_of(case)
     inputs, widths = made.inputs(40), made.contract.action.mask_segments
     mask = np.ones((40, sum(widths)), np.bool_)
     mask[::2, -widths[-1] :] = False
     inputs = replace(inputs, action_mask=mask)
-    found, none = made.run(inputs), getattr(made.contract.action, "start", 0) - 1
-    for name in ("action", "sampled_action"):
-        assert (found[name].reshape(40, -1)[::2, -1] == none).all()
-        assert (found[name].reshape(40, -1)[1::2] > none).all()
-    for name in ("log_prob", "entropy"):
-        assert np.isnan(found[name][::2]).all()
-        assert np.isfinite(found[name][1::2]).all()
-    assert np.isnan(found["distribution"][::2, -widths[-1] :]).all()
-    assert_same(made, inputs)
-    assert_alone(made, inputs)
+    none = getattr(made.contract.action, "start", 0) - 1
+    for compute in forms(case):
+        found = compute(inputs)
+        for name in ("action", "sampled_action"):
+            assert (found[name].reshape(40, -1)[::2, -1] == none).all()
+            assert (found[name].reshape(40, -1)[1::2] > none).all()
+        for name in ("log_prob", "entropy"):
+            assert np.isnan(found[name][::2]).all()
+            assert np.isfinite(found[name][1::2]).all()
+        assert np.isnan(found["distribution"][::2, -widths[-1] :]).all()
+    assert_computed(made, inputs)
+    if case.exported:
+        assert_alone(made, inputs)
 
 
 @pytest.mark.parametrize("action", ["five", "ragged", "switches"])
 def test_masked_choices_are_never_taken(action: str) -> None:
-    made = make(untrained(PPO, OBSERVATIONS["flat"](), ACTIONS[action]()))
+    made = named(CHOICES, f"PPO, {action}")
     inputs, widths = made.inputs(500), made.contract.action.mask_segments
     found, mask = made.run(inputs), inputs.action_mask
     assert mask is not None
@@ -158,11 +151,12 @@ def test_masked_choices_are_never_taken(action: str) -> None:
 
 
 def test_numbers_outside_a_discrete_observation_stop_nobody() -> None:
-    made = make(untrained(PPO, OBSERVATIONS["choices"](), ACTIONS["five"]()))
+    made = named(OBSERVED, "observing everything")
     inputs = made.inputs(6)
-    broken = inputs.observations["obs"].copy()
-    broken[3], broken[5] = 2**62, -1
-    found = made.run(replace(inputs, observations={"obs": broken}))
+    broken = {name: array.copy() for name, array in inputs.observations.items()}
+    for name in ("obs/some choice", "obs/some choices"):
+        broken[name][3], broken[name][5] = 2**62, -1
+    found = made.run(replace(inputs, observations=broken))
     for name, array in made.run(inputs).items():
         assert found[name][[0, 1, 2, 4]].tobytes() == array[[0, 1, 2, 4]].tobytes()
 
@@ -170,13 +164,13 @@ def test_numbers_outside_a_discrete_observation_stop_nobody() -> None:
 @pytest.mark.parametrize("algorithm", [PPO, MaskablePPO], ids=lambda algorithm: algorithm.__name__)
 def test_sampled_choices_follow_the_masked_distribution(algorithm: Any) -> None:
     """The graph's draws by noise and SB3's own draws, each against the same shares."""
-    made, draws = make(untrained(algorithm, OBSERVATIONS["flat"](), ACTIONS["five"]())), 20_000
+    made, draws = named(CHOICES, f"{algorithm.__name__}, five"), 20_000
     one = made.inputs(1).observations["obs"]
     mask = np.tile([True, True, False, True, True], (draws, 1))
     cells = np.random.default_rng(4).integers(2**23, size=mask.shape)
     noise = ((cells + 0.5) * 2.0**-23).astype(np.float32)
     inputs = Inputs({"obs": np.repeat(one, draws, axis=0)}, mask, noise)
-    found = made.run(inputs)
+    found = made.compute(inputs)
     torch.manual_seed(11)
     own = made.family.act(made.preparation(inputs.observations), inputs, sampled=True).actions
     shares = np.exp(found["distribution"][0].astype(np.float64))
@@ -189,7 +183,7 @@ def test_sampled_choices_follow_the_masked_distribution(algorithm: Any) -> None:
 
 
 def test_sampled_switches_follow_sb3s_in_law() -> None:
-    made, draws = make(untrained(PPO, OBSERVATIONS["flat"](), ACTIONS["switches"]())), 20_000
+    made, draws = named(CHOICES, "PPO, switches"), 20_000
     inputs = replace(made.inputs(draws), action_mask=np.ones((draws, 10), np.bool_))
     same = replace(inputs, observations={"obs": np.repeat(inputs.observations["obs"][:1], draws, axis=0)})
     found = made.run(same)
@@ -199,7 +193,7 @@ def test_sampled_switches_follow_sb3s_in_law() -> None:
 
 
 def test_sampled_boxes_follow_sb3s_in_law() -> None:
-    made, draws = make(untrained(PPO, OBSERVATIONS["flat"](), ACTIONS["arm"]())), 4_000
+    made, draws = named(BOXES, "PPO, arm"), 4_000
     many = {"obs": np.repeat(made.inputs(1).observations["obs"], draws, axis=0)}
     noise = np.random.default_rng(3).standard_normal((draws, 3)).astype(np.float32)
     ours = made.run(Inputs(many, noise=noise))["sampled_action"]

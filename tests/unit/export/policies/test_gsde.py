@@ -9,16 +9,8 @@ import pytest
 from stable_baselines3 import A2C, PPO
 
 from steersman.export.policies.inputs import Inputs
-from unit.export.policies.made import (
-    ACTIONS,
-    OBSERVATIONS,
-    Made,
-    assert_alone,
-    assert_same,
-    distance,
-    make,
-    untrained,
-)
+from unit.export.policies.cases import Case, assert_case, each, named
+from unit.export.policies.made import distance
 
 FORMS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -27,40 +19,43 @@ FORMS: dict[str, dict[str, Any]] = {
     "squashed": {"squash_output": True},
     "squashed expln, one spread": {"squash_output": True, "use_expln": True, "full_std": False},
 }
+CASES = tuple(
+    Case(
+        f"{form}, {action}",
+        algorithm,
+        action=action,
+        policy_kwargs={"use_sde": True, "net_arch": [13], **kwargs},
+        exported=(form, action) in {("full", "arm"), ("squashed", "precise")},
+    )
+    for form, kwargs in FORMS.items()
+    for action, algorithm in (("arm", PPO), ("precise", A2C))
+)
 
 
-def gsde(form: str, action: str = "arm", algorithm: Any = PPO) -> Made:
-    kwargs = {"net_arch": [13], **FORMS[form]}
-    return make(untrained(algorithm, OBSERVATIONS["flat"](), ACTIONS[action](), use_sde=True, **kwargs))
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("action", ["arm", "precise"])
-def test_every_form_agrees_with_sb3(form: str, action: str) -> None:
-    made = gsde(form, action, A2C if action == "precise" else PPO)
-    assert_same(made, made.inputs(1_000))
-    assert_alone(made, made.inputs())
+@each(CASES)
+def test_every_form_agrees_with_sb3(case: Case) -> None:
+    assert_case(case)
 
 
 def test_noise_is_the_exploration_matrix_of_an_episode() -> None:
-    noise = gsde("full").contract.noise
+    noise = named(CASES, "full, arm").contract.noise
     assert noise is not None
     assert (noise.law, noise.width, noise.scope) == ("normal", 13 * 3, "episode")
 
 
 def test_squashed_actions_have_no_entropy_as_in_sb3() -> None:
-    contract = gsde("squashed").contract
+    contract = named(CASES, "squashed, arm").contract
     assert contract.distribution == "squashed_gaussian"
     assert "entropy" not in contract.outputs
 
 
 @pytest.mark.parametrize("form", ["full", "squashed"])
 def test_sampled_actions_follow_sb3s_in_law(form: str) -> None:
-    made, draws = gsde(form), 4_000
+    made, draws = named(CASES, f"{form}, arm"), 4_000
     one = made.inputs(1)
     many = Inputs({name: np.repeat(array, draws, axis=0) for name, array in one.observations.items()})
     noise = np.random.default_rng(3).standard_normal((draws, 39)).astype(np.float32)
-    ours = made.run(Inputs(many.observations, noise=noise))["sampled_action"]
+    ours = made.compute(Inputs(many.observations, noise=noise))["sampled_action"]
     theirs = made.family.act(made.preparation(many.observations), many, sampled=True).actions
     for element in range(3):  # 1.95: 0.1 % of two-sample Kolmogorov-Smirnov
         assert distance(ours[:, element], theirs[:, element]) < 1.95 * np.sqrt(2 / draws)
