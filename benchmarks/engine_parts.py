@@ -16,6 +16,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.policies import PolicyShape
 from benchmarks.timing import Action
 from steersman.bundle.features import feature_matrix
+from steersman.bundle.session import usual_outputs
 from steersman.monitoring.recorder import Rows
 from steersman.safety.masks import all_false_segments, permits
 from steersman.serving.batch import Columns, join
@@ -53,10 +54,10 @@ def parts(engine: Engine, shape: PolicyShape, calls: Sequence[Call]) -> dict[str
 
 
 def _bare(lane: LaneRuntime, columns: Columns) -> Action:
-    """What a caller without Steersman would run: the greedy action, all inputs at hand."""
-    session = lane.loaded.session
+    """What a caller without Steersman would run: a graph cut to the greedy outputs, all inputs at hand."""
+    session, outputs = lane.loaded.session, usual_outputs(lane.contract.outputs, "greedy")
     feeds = session.feeds(columns.observations, columns.action_mask)
-    return lambda: session.run(("action",), feeds)
+    return lambda: session.run(outputs, feeds)
 
 
 def _decode(shape: PolicyShape, rows: int) -> Action:
@@ -74,8 +75,9 @@ def _guard(lane: LaneRuntime, columns: Columns) -> Action:
 
 def _model(lane: LaneRuntime, columns: Columns) -> Action:
     """What the engine runs: also the distribution, which it checks for NaN."""
-    session, observations, mask = lane.loaded.session, columns.observations, columns.action_mask
-    return lambda: session.run(("action", "distribution"), session.feeds(observations, mask))
+    session, outputs = lane.loaded.session, usual_outputs(lane.contract.outputs, "greedy")
+    observations, mask = columns.observations, columns.action_mask
+    return lambda: session.run(outputs, session.feeds(observations, mask))
 
 
 def _mask(lane: LaneRuntime, columns: Columns) -> Action:

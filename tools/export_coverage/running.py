@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from tools.export_coverage.comparing import Agreement, compare
 from tools.export_coverage.environments import ENV_ID
 from tools.export_coverage.factors import Cell
@@ -101,11 +103,19 @@ def settings(cell: Cell, trained: Trained, folder: Path, *, int8: bool) -> dict[
     if cell.extractor == "own module":
         told |= {"trust_code": True, "import_path": (THEIR_CODE,)}
     if cell.states == "environment":
-        spaces = {"observation": cell.observation, "action": cell.action}
-        told |= {"env_id": ENV_ID, "env_kwargs": spaces, "env_import": "tools.export_coverage.environments"}
+        kwargs = {"observation": cell.observation, "action": cell.action}
+        told |= {"env_id": ENV_ID, "env_kwargs": kwargs, "env_import": "tools.export_coverage.environments"}
     if cell.states == "recorded":
         told["observations"] = _record(trained, cell, folder)
+        told["image_layout"] = "channels-last" if _has_channels_last(cell) else None
     return told
+
+
+def _has_channels_last(cell: Cell) -> bool:
+    space = observation_space_of(cell)
+    parts = space.spaces.values() if isinstance(space, spaces.Dict) else (space,)
+    images = [part for part in parts if is_image_space(part)]
+    return bool(images) and not all(is_image_space_channels_first(image) for image in images)
 
 
 def _record(trained: Trained, cell: Cell, folder: Path) -> Path:

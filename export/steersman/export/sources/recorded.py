@@ -23,6 +23,7 @@ from steersman.export.reading.spaces import AnySpace
 from steersman.export.sources.layout import tensors
 
 EXTRAS = ("episode", "action_mask", "reward")
+_LAYOUT = "If your images have their channels last, say --image-layout channels-last."
 BLOCKS = 20
 """Where episodes are not known, rows are split into so many blocks, which take their place."""
 
@@ -110,6 +111,7 @@ def _observation(array: Array, space: AnySpace, where: str) -> Array:
             f"observations are {array.dtype} {list(array.shape[1:])}",
             where=where,
             expected=f"{dtype} {list(shape)}",
+            hint=_LAYOUT if array.ndim == 4 and (array.shape[3], *array.shape[1:3]) == shape else None,
         )
     finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
     if not finite.all():
