@@ -23,8 +23,8 @@ SERVER_NOTE = (
 ENGINE_NOTE = (
     "CPU microseconds of one thread per row, least disturbed round. N calls: calls of one row each that are "
     "decided together, as from many clients; 1 call: all rows in one. Of bare: rows per second over those of "
-    "ONNX Runtime alone (the same part of the graph, inputs at hand), median of the rounds' ratios. Safety: guard and "
-    "mask. Record: counters and bins."
+    "ONNX Runtime alone (the same part of the graph, inputs at hand), median of the rounds' ratios. Safety: "
+    "guard and mask. Record: counters and bins."
 )
 PARTS_NOTE = (
     "CPU microseconds of one thread for all rows together, least disturbed round. `rest` is what `decide` "

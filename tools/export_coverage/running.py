@@ -114,7 +114,7 @@ def settings(cell: Cell, trained: Trained, folder: Path, *, int8: bool) -> dict[
 def _has_channels_last(cell: Cell) -> bool:
     space = observation_space_of(cell)
     parts = space.spaces.values() if isinstance(space, spaces.Dict) else (space,)
-    images = [part for part in parts if is_image_space(part)]
+    images = [part for part in parts if isinstance(part, spaces.Box) and is_image_space(part)]
     return bool(images) and not all(is_image_space_channels_first(image) for image in images)
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from stable_baselines3.common.distributions import TanhBijector
 from torch import Tensor, nn
 
 from steersman.bundle.specs import ActionSpec, BoxAction, Distribution, NoiseSpec
-from steersman.export.policies.boxes import ClippedToBox, ScaledToBox
+from steersman.export.policies.boxes import ClippedToBox, ScaledToBox, delivered_type
 from steersman.export.policies.family import Answers
 from steersman.export.policies.gaussians import gaussian_entropy, gaussian_log_prob, squash_log_det
 from steersman.export.policies.inputs import Inputs
@@ -46,7 +47,7 @@ class StateDependentHead(nn.Module):
     """gSDE: noise that is a function of the state (Raffin et al. 2021), optionally squashed by tanh.
 
     Args:
-        action: Bounds and shape.
+        to_box: From Gaussians or their tanh to actions.
         mean: The last layer.
         std: [L, K] spread of the exploration matrix, as SB3's `get_std` gives it.
         epsilon: Added to the variance.
@@ -57,11 +58,10 @@ class StateDependentHead(nn.Module):
     variance: Tensor
 
     def __init__(
-        self, action: BoxAction, mean: nn.Module, std: Tensor, *, epsilon: float, squashed: bool
+        self, to_box: nn.Module, mean: nn.Module, std: Tensor, *, epsilon: float, squashed: bool
     ) -> None:
         super().__init__()
-        self.mean, self.epsilon, self.squashed = mean, epsilon, squashed
-        self.to_box = ScaledToBox(action) if squashed else ClippedToBox(action)
+        self.to_box, self.mean, self.epsilon, self.squashed = to_box, mean, epsilon, squashed
         self.register_buffer("std", std)
         self.register_buffer("variance", std**2)
 
@@ -87,11 +87,11 @@ class StateDependentHead(nn.Module):
         return action
 
 
-class _BoxActions:
+class BoxActions:
     """The question to SB3 about actions of a Box.
 
     Args:
-        policy: An actor-critic policy with continuous actions.
+        policy: An actor-critic policy, or an actor, with continuous actions.
     """
 
     outputs: tuple[str, ...] = ("action", "sampled_action", "log_prob", "entropy", "distribution")
@@ -100,16 +100,16 @@ class _BoxActions:
         self.policy, self.space = policy, policy.action_space
 
     def as_environment(self, predicted: Array) -> Array:
-        """What `predict` gives, in the space's type."""
-        return predicted.astype(self.space.dtype)
+        """What `predict` gives, in the contract's type."""
+        return predicted.astype(delivered_type(self.space))
 
-    def _answers(self, predicted: Array, own: Any, gaussian: Any, sampled: Tensor) -> Answers:
-        """By the names of the outputs: SB3's distribution, its Gaussian, and an action in policy space."""
-        entropy = own.entropy()
+    def _answers(self, predicted: Array, own: Any, sampled: Tensor, log_prob: Tensor) -> Answers:
+        """By the names of the outputs: SB3's distribution, an action in policy space and its density."""
+        gaussian, entropy = own.distribution, own.entropy()
         outputs = {
             "action": self.as_environment(predicted),
-            "sampled_action": self._delivered(sampled.numpy()),
-            "log_prob": own.log_prob(sampled).numpy(),
+            "sampled_action": self._delivered(sampled.float().numpy()),
+            "log_prob": log_prob.float().numpy(),
             "distribution": torch.cat([gaussian.mean, gaussian.stddev.log()], dim=1).numpy(),
         }
         outputs |= {} if entropy is None else {"entropy": entropy.numpy()}
@@ -124,11 +124,11 @@ class _BoxActions:
         return self.as_environment(np.clip(shaped, self.space.low, self.space.high))
 
 
-class GaussianActions(_BoxActions):
+class GaussianActions(BoxActions):
     """The question to SB3 about a diagonal Gaussian."""
 
     distribution: Distribution = "gaussian"
-    inside = ("clip the action to its bounds",)
+    inside: tuple[str, ...] = ("clip the action to its bounds",)
 
     @property
     def noise(self) -> NoiseSpec:
@@ -141,13 +141,35 @@ class GaussianActions(_BoxActions):
         return GaussianHead(action, copy.deepcopy(self.policy.action_net), self.policy.log_std)
 
     def answer(self, own: Any, predicted: Array, inputs: Inputs) -> Answers:
-        """Every output of the head, by SB3's distribution object."""
-        gaussian = own.distribution
-        sampled = gaussian.mean + gaussian.stddev * torch.from_numpy(inputs.noise)
-        return self._answers(predicted, own, gaussian, sampled)
+        """Every output of the head, by SB3's distribution object.
+
+        Densities in float64 and about 0: where the mean is large beside the spread, the difference of an
+        action from it has lost digits that the graph keeps.
+        """
+        mean, deviation, centred = centred_gaussian(own, inputs.noise)
+        return self._answers(predicted, own, mean + deviation, centred.log_prob(deviation))
 
 
-class StateDependentActions(_BoxActions):
+def centred_gaussian(own: Any, noise: NDArray[np.float32] | None) -> tuple[Tensor, Tensor, Any]:
+    """Mean and deviation from it, in float64, and SB3's distribution of the deviation alone."""
+    assert noise is not None  # noqa: S101  every Gaussian is drawn with noise
+    mean, std = own.distribution.mean.double(), own.distribution.stddev.double()
+    centred = copy.copy(own).proba_distribution(torch.zeros_like(mean), std.log())
+    return mean, std * torch.from_numpy(noise), centred
+
+
+class _RememberingTanh(TanhBijector):
+    """SB3 squashes and then undoes it, as far as float64 can tell from 1; this one remembers."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        self.gaussian = x
+        return torch.tanh(x)
+
+    def inverse(self, y: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG002  there is one answer
+        return self.gaussian
+
+
+class StateDependentActions(BoxActions):
     """The question to SB3 about gSDE."""
 
     def __init__(self, policy: Any) -> None:
@@ -185,27 +207,32 @@ class StateDependentActions(_BoxActions):
     def head(self, action: ActionSpec) -> nn.Module:
         """The end of the graph."""
         assert isinstance(action, BoxAction)  # noqa: S101  the kind is chosen by the space
-        mean, epsilon = copy.deepcopy(self.policy.action_net), self.policy.action_dist.epsilon
-        return StateDependentHead(action, mean, self.std.clone(), epsilon=epsilon, squashed=self.squashed)
+        return self.head_of(action, self.policy.action_net)
+
+    def head_of(self, action: BoxAction, mean: nn.Module) -> StateDependentHead:
+        """The end of the graph with a last layer of any name."""
+        return StateDependentHead(
+            ScaledToBox(action, self.space) if self.squashed else ClippedToBox(action),
+            copy.deepcopy(mean),
+            self.std.clone(),
+            epsilon=self.policy.action_dist.epsilon,
+            squashed=self.squashed,
+        )
 
     def answer(self, own: Any, predicted: Array, inputs: Inputs) -> Answers:
         """Every output of the head, by SB3's distribution object with the noise in its exploration matrices.
 
-        In float64, for its `log_prob` turns tanh around, which loses all digits where tanh nears 1.
+        Samples and densities in float64, and without undoing tanh, which loses all digits where it nears 1.
         """
         wide = copy.copy(own)
         mean, std = own.distribution.mean.double(), own.distribution.stddev.double()
         wide.distribution = torch.distributions.Normal(mean, std)
         wide._latent_sde = own._latent_sde.double()  # noqa: SLF001  nothing public gives or takes it
+        if self.squashed:
+            wide.bijector = _RememberingTanh(own.bijector.epsilon)
         assert inputs.noise is not None  # noqa: S101  every Gaussian is drawn with noise
         noise = torch.from_numpy(inputs.noise).double().reshape(-1, *self.std.shape)
         wide.exploration_matrices = noise * self.std
         wide.exploration_mat = wide.exploration_matrices[0]
-        answers = self._answers(predicted, wide, wide.distribution, wide.sample())
-        narrow = {
-            name: a.astype(np.float32) if name not in _ACTIONS else a for name, a in answers.outputs.items()
-        }
-        return Answers(narrow, answers.margin, answers.sampled_margin)
-
-
-_ACTIONS = frozenset({"action", "sampled_action"})
+        sampled = wide.sample()
+        return self._answers(predicted, own, sampled, wide.log_prob(sampled))

@@ -22,6 +22,7 @@ from steersman.bundle.specs import (
     WrapperSpec,
 )
 from steersman.export.errors import ExportUsageError, UnsupportedError
+from steersman.export.policies.boxes import delivered_type
 from steersman.export.policies.family import Traits
 from steersman.export.policies.preparation import Preparation
 from steersman.export.reading.spaces import AnySpace
@@ -136,7 +137,12 @@ def _discrete(space: spaces.Discrete[Any]) -> ActionSpec:
 
 
 def _multi_discrete(space: spaces.MultiDiscrete[Any]) -> ActionSpec:
-    return MultiDiscreteAction(nvec=tuple(map(int, space.nvec.ravel())), dtype=_dtype(space))
+    """SB3 counts from 0 and never adds `start`; it cannot build policies of a `nvec` with two axes."""
+    if np.any(getattr(space, "start", 0)) or space.nvec.ndim != 1:
+        raise UnsupportedError(
+            f"{space} actions are not covered", expected="MultiDiscrete with one axis that counts from 0"
+        )
+    return MultiDiscreteAction(nvec=tuple(map(int, space.nvec)), dtype=_dtype(space))
 
 
 def _multi_binary(space: spaces.MultiBinary) -> ActionSpec:
@@ -148,7 +154,7 @@ def _box(space: spaces.Box[Any]) -> ActionSpec:
         shape=space.shape,
         low=tuple(map(float, space.low.ravel())),
         high=tuple(map(float, space.high.ravel())),
-        dtype=_dtype(space),
+        dtype=cast("DTypeName", delivered_type(space).name),
     )
 
 

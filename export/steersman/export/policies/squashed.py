@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3.common.distributions import TanhBijector
 from torch import Tensor, nn
 
 from steersman.bundle.specs import ActionSpec, BoxAction, Distribution, NoiseSpec
 from steersman.export.policies.actor_critic import reader_of, refresh_noise
 from steersman.export.policies.boxes import ScaledToBox
-from steersman.export.policies.continuous import StateDependentActions, StateDependentHead
+from steersman.export.policies.continuous import (
+    BoxActions,
+    StateDependentActions,
+    centred_gaussian,
+)
 from steersman.export.policies.family import Acted, Answers, Traits
 from steersman.export.policies.gaussians import gaussian_log_prob, squash_log_det
 from steersman.export.policies.inputs import Inputs
@@ -51,17 +54,16 @@ class SquashedGaussian:
         assert isinstance(action, BoxAction)  # noqa: S101  these policies are built for nothing else
         refresh_noise(self.actor, 1)  # matrices of a fresh policy hang on its gradients and cannot be copied
         reader, actor = reader_of(self.policy, preparation), takes_preprocessed(self.policy, "actor")
-        if not actor.use_sde:
-            return SquashedGraph(reader, actor, SquashedHead(action)).eval()
-        std, epsilon = actor.get_std().detach(), actor.action_dist.epsilon
-        head = StateDependentHead(action, actor.mu, std, epsilon=epsilon, squashed=True)
-        return StateDependentGraph(reader, actor, head).eval()
+        if isinstance(self.kind, StateDependentActions):
+            return StateDependentGraph(reader, actor, self.kind.head_of(action, actor.mu)).eval()
+        box = ScaledToBox(action, self.policy.action_space)
+        return SquashedGraph(reader, actor, SquashedHead(box)).eval()
 
     def act(self, prepared: Any, inputs: Inputs, *, sampled: bool) -> Acted:
         """By `policy.predict`; with gSDE every row is drawn with a matrix of its own."""
         if sampled:
             refresh_noise(self.actor, len(inputs))
-        return Acted(self._predict(prepared, sampled=sampled))
+        return Acted(self.kind.as_environment(self._predict(prepared, sampled=sampled)))
 
     def answer(self, prepared: Any, inputs: Inputs) -> Answers:
         """By the actor's own parameters and distribution object."""
@@ -70,34 +72,18 @@ class SquashedGaussian:
             observations, _ = self.policy.obs_to_tensor(prepared)
             mean, log_std, extra = self.actor.get_action_dist_params(observations)
             own = copy.copy(self.actor.action_dist).proba_distribution(mean, log_std, **extra)
-            if self.actor.use_sde:
-                own.bijector = _RememberingTanh(own.epsilon)
             return self.kind.answer(own, predicted, inputs)
 
     def _predict(self, prepared: Any, *, sampled: bool) -> Array:
-        actions, _ = self.policy.predict(prepared, deterministic=not sampled)
-        return np.asarray(actions, self.policy.action_space.dtype)
+        actions: Array = self.policy.predict(prepared, deterministic=not sampled)[0]
+        return actions
 
 
-class _RememberingTanh(TanhBijector):
-    """SB3 squashes and then undoes it, as far as float64 can tell from 1; this one remembers."""
-
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        self.gaussian = x
-        return torch.tanh(x)
-
-    def inverse(self, y: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG002  there is one answer
-        return self.gaussian
-
-
-class SquashedActions:
+class SquashedActions(BoxActions):
     """The question to SB3 about a Gaussian whose spread the network gives."""
 
     distribution: Distribution = "squashed_gaussian"
     inside = ("squash by tanh, rescale to the bounds",)
-
-    def __init__(self, actor: Any) -> None:
-        self.actor, self.space = actor, actor.action_space
 
     @property
     def noise(self) -> NoiseSpec:
@@ -110,20 +96,7 @@ class SquashedActions:
         In float64 and about 0: its `log_prob` loses digits where tanh nears 1, and where the mean is large
         beside the spread. The graph keeps them.
         """
-        assert inputs.noise is not None  # noqa: S101  every Gaussian is drawn with noise
-        mean, std = own.distribution.mean, own.distribution.stddev
-        deviation = std.double() * torch.from_numpy(inputs.noise)
-        squashed = torch.tanh(mean.double() + deviation)
-        centred = own.proba_distribution(torch.zeros_like(deviation), std.double().log())
-        shaped = squashed.float().numpy().reshape(-1, *self.space.shape)
-        outputs = {
-            "action": predicted,
-            "sampled_action": np.asarray(self.actor.unscale_action(shaped), self.space.dtype),
-            "log_prob": centred.log_prob(squashed, deviation).float().numpy(),
-            "distribution": torch.cat([mean, std.log()], dim=1).numpy(),
-        }
-        nothing_to_choose = np.full(len(predicted), np.inf)
-        return Answers(outputs, nothing_to_choose, nothing_to_choose)
+        ZZZ
 
 
 class SquashedGraph(nn.Module):
@@ -156,9 +129,9 @@ class StateDependentGraph(SquashedGraph):
 class SquashedHead(nn.Module):
     """From the Gaussian's parameters to actions within their bounds."""
 
-    def __init__(self, action: BoxAction) -> None:
+    def __init__(self, to_box: nn.Module) -> None:
         super().__init__()
-        self.to_box = ScaledToBox(action)
+        self.to_box = to_box
 
     def forward(self, mean: Tensor, log_std: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """Maps three times [N, K] to outputs by name."""
