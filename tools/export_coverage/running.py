@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from tools.export_coverage.comparing import Agreement, compare
 from tools.export_coverage.environments import ENV_ID
 from tools.export_coverage.factors import Cell
@@ -107,15 +106,16 @@ def settings(cell: Cell, trained: Trained, folder: Path, *, int8: bool) -> dict[
         told |= {"env_id": ENV_ID, "env_kwargs": kwargs, "env_import": "tools.export_coverage.environments"}
     if cell.states == "recorded":
         told["observations"] = _record(trained, cell, folder)
-        told["image_layout"] = "channels-last" if _has_channels_last(cell) else None
+        told["image_layout"] = "channels-last" if _is_turned(trained, told["observations"]) else None
     return told
 
 
-def _has_channels_last(cell: Cell) -> bool:
-    space = observation_space_of(cell)
-    parts = space.spaces.values() if isinstance(space, spaces.Dict) else (space,)
-    images = [part for part in parts if isinstance(part, spaces.Box) and is_image_space(part)]
-    return bool(images) and not all(is_image_space_channels_first(image) for image in images)
+def _is_turned(trained: Trained, recorded: Path) -> bool:
+    """Whether SB3 puts the channels of images first that the environment has last."""
+    space = trained.model.observation_space
+    parts = space.spaces.items() if isinstance(space, spaces.Dict) else [("", space)]
+    with np.load(recorded) as columns:
+        return any(columns[f"obs/{key}" if key else "obs"].shape[1:] != part.shape for key, part in parts)
 
 
 def _record(trained: Trained, cell: Cell, folder: Path) -> Path:

@@ -164,7 +164,7 @@ def _same(
     part: _Part, whole: ort.InferenceSession, outputs: Sequence[str], rows: Mapping[str, Array]
 ) -> bool:
     """Whether the part gives these rows the bits that the whole gives them, together and one by one."""
-    expected = whole.run(outputs, rows)
+    expected: Any = whole.run(outputs, rows)
     if _bits(part.run(outputs, rows)) != _bits(expected):
         return False
     return all(

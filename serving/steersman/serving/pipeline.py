@@ -196,7 +196,8 @@ def _protect(work: Work) -> None:
 def _sound(distribution: Array | None, actions: Array, spec: ActionSpec) -> NDArray[np.bool_]:
     """Which numbers are usable: finite for continuous actions; a masked choice may have minus infinity.
 
-    Where the policy has no distribution its actions are looked at. A choice between NaN is one below the first.
+    Where the policy has no distribution its actions are looked at: a choice between NaN is one below the
+    first.
     """
     if isinstance(spec, BoxAction):
         return np.isfinite(actions if distribution is None else distribution)

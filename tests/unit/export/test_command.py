@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from steersman.bundle.bundle import Bundle
 from steersman.bundle.errors import SteersmanError
+from steersman.export.signing.keys import write_new_key
 from unit.export.conftest import PLAIN, Command, Made, Train
 
 
@@ -73,6 +75,12 @@ def test_inspect_prints_the_contract(plain_bundle: Made, normalized_bundle: Made
         (["{zip}", "--repository", "r", "--env-kwargs", "x"], "--env-kwargs: cannot read 'x'"),
         (["{zip}", "--repository", "r", "--feature-names", ""], "--feature-names"),
         (["{zip}", "--repository", "r", "--vecnormalize", "gone.pkl"], "gone.pkl: it cannot be read"),
+        (["{zip}", "--repository", "r", "--overwrite"], "--overwrite: got True: which version"),
+        (["{zip}", "--repository", "r", "--import-path", "."], "nothing is imported without --trust-code"),
+        (["{zip}", "--repository", "r", "--no-int8", "--require-int8"], "cannot be required"),
+        (["{zip}", "--repository", "r", "--sign", "gone.pem"], "gone.pem"),
+        (["{zip}", "--repository", "r", "--observations", "gone.npz"], "gone.npz"),
+        (["{zip}", "--repository", "r", "--wrapper", "odd_wrapper"], "odd_wrapper"),
     ],
 )
 def test_wrong_options_end_with_one_line_and_two(
@@ -97,6 +105,23 @@ def test_wrong_options_end_with_one_line_and_two(
 )
 def test_unknown_options_are_typer_s_to_refuse(command: Command, arguments: list[str]) -> None:
     assert command("export", *arguments).exit_code == 2
+
+
+def test_a_signed_version_is_replaced_by_a_signed_one(
+    trained: Train, command: Command, tmp_path: Path
+) -> None:
+    write_new_key(tmp_path / "release", None)
+    asked = ["export", trained(PLAIN).zip, "--repository", tmp_path / "r", "--policy", "p", "--version", 1]
+    quickly = ["--no-int8", "--quiet", "--sign", tmp_path / "release.private.pem"]
+    for more in ([], ["--overwrite", "--seed", 1]):
+        result = command(*asked, *quickly, *more)
+        assert (result.exit_code, result.stdout.strip()) == (0, str(tmp_path / "r" / "p" / "1"))
+    again = command(*asked, *quickly)
+    assert isinstance(again.exception, SteersmanError)
+    assert "version 1 exists already" in str(again.exception)
+    bundle = tmp_path / "r" / "p" / "1"
+    assert command("verify", bundle, "--trusted-key", tmp_path / "release.public.pem").exit_code == 0
+    assert set(Bundle.open(bundle).manifest.variants) == {"fp32"}
 
 
 def imported(statement: str) -> set[str]:

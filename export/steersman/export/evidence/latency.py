@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steersman.bundle.session import PolicySession
+from steersman.bundle.session import PolicySession, usual_outputs
 
 Array = NDArray[Any]
 BATCHES = (1, 32)
@@ -25,7 +25,7 @@ def measure_latency(
     """Median microseconds of one greedy decision, by variant and batch size.
 
     Args:
-        sessions: By variant.
+        sessions: By variant; prepared for the usual outputs, as a server prepares them.
         feeds: Rows to ask about, by graph input name; repeated where they are fewer than a batch.
     """
     latency: dict[str, dict[int, float]] = {name: {} for name in sessions}
@@ -50,6 +50,7 @@ def _time(session: PolicySession, rows: Mapping[str, Array]) -> list[float]:
 
 
 def _once(session: PolicySession, rows: Mapping[str, Array]) -> float:
+    names = usual_outputs(session.contract.outputs, "greedy")
     began = time.perf_counter()
-    session.run(("action",), rows)
+    session.run(names, rows)
     return time.perf_counter() - began

@@ -19,7 +19,7 @@ from steersman.export.policies.family import Acted, Answers, Traits
 from steersman.export.policies.inputs import Inputs
 from steersman.export.policies.networks import FeedForward
 from steersman.export.policies.preparation import Preparation
-from steersman.export.policies.reader import ObservationReader
+from steersman.export.policies.reader import ObservationReader, reader_of
 from steersman.export.reading.load import SavedPolicy
 
 Array = NDArray[Any]
@@ -137,11 +137,6 @@ class _Graph(nn.Module):
         latent, value = self.networks(self.reader(*observations))
         outputs = {**self.head(latent, *given), "value": value}
         return tuple(outputs[name] for name in self.outputs)
-
-
-def reader_of(policy: Any, preparation: Preparation) -> ObservationReader:
-    """The first part of a policy's graph."""
-    return ObservationReader(preparation, policy.observation_space, normalize_images=policy.normalize_images)
 
 
 def refresh_noise(policy: Any, rows: int) -> None:

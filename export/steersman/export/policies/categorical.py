@@ -16,6 +16,7 @@ from torch.nn.functional import logsigmoid
 
 from steersman.bundle.specs import ActionSpec, Distribution, NoiseSpec
 from steersman.export.policies.family import Answers
+from steersman.export.policies.greedy import greedy_actions
 from steersman.export.policies.inputs import Inputs
 from steersman.export.policies.segments import (
     Segments,
@@ -55,12 +56,12 @@ class CategoricalHead(nn.Module):
         segments = self.segments
         scores = segments.masked(logits, action_mask)
         log_probs = torch.log_softmax(scores, dim=-1)
-        sampled, log_prob = segments.draw(log_probs, segments.grid(negative_gumbel(noise), 0.0))
+        drawn, log_prob = segments.draw(log_probs, segments.grid(negative_gumbel(noise), 0.0))
         distribution = segments.flat(log_probs)
         finite = distribution.clamp(min=torch.finfo(torch.float32).min)  # 0 times minus infinity is NaN
         return {
-            "action": segments.actions(segments.best(scores)),
-            "sampled_action": segments.actions(sampled),
+            "action": segments.best(scores),
+            "sampled_action": drawn,
             "log_prob": segments.total(log_prob),
             "entropy": 0.0 - (distribution.exp() * finite).sum(dim=1),  # not minus zero
             "distribution": distribution,
@@ -126,20 +127,13 @@ class CategoricalActions:
         sampled = best_choices(perturbed, self.widths)
         drawn = torch.from_numpy(np.maximum(sampled, 0)).unbind(1)
         outputs = {
-            "action": self._greedy(predicted, scores, inputs.action_mask),
+            "action": greedy_actions(predicted, scores, inputs.action_mask, self.space),
             "sampled_action": as_actions(sampled, self.space),
             "log_prob": _total([part.log_prob(k) for part, k in zip(parts, drawn, strict=True)]),
             "entropy": _total([part.entropy() for part in parts]),
             "distribution": log_probs,
         }
         return Answers(outputs, margins(log_probs, self.widths), margins(perturbed, self.widths))
-
-    def _greedy(self, predicted: Array, scores: Array, action_mask: NDArray[np.bool_] | None) -> Array:
-        answered = from_sb3(predicted, self.space)
-        if action_mask is None:
-            return answered
-        free = action_mask.all(axis=1).reshape(-1, *(1,) * (answered.ndim - 1))
-        return np.where(free, answered, as_actions(best_choices(scores, self.widths), self.space))
 
 
 def _log_probs(own: Any) -> Array:

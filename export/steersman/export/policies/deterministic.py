@@ -14,15 +14,14 @@ from sb3_contrib.ars.policies import ARSPolicy
 from torch import Tensor, nn
 
 from steersman.bundle.specs import ActionSpec, BoxAction
-from steersman.export.policies.actor_critic import reader_of
-from steersman.export.policies.boxes import ClippedToBox, ScaledToBox
+from steersman.export.policies.boxes import ClippedToBox, ScaledToBox, delivered_type
 from steersman.export.policies.family import Acted, Answers, Traits
 from steersman.export.policies.greedy import greedy_actions, greedy_steps
 from steersman.export.policies.inputs import Inputs
 from steersman.export.policies.networks import exportable
 from steersman.export.policies.preparation import Preparation
 from steersman.export.policies.preprocessed import takes_preprocessed
-from steersman.export.policies.reader import ObservationReader
+from steersman.export.policies.reader import ObservationReader, reader_of
 from steersman.export.policies.segments import Segments, margins, masked_scores, segment_widths
 from steersman.export.reading.load import SavedPolicy
 
@@ -34,7 +33,7 @@ class Deterministic:
 
     def __init__(self, saved: SavedPolicy) -> None:
         self.policy: Any = saved.policy
-        self.space = saved.action_space
+        self.space: Any = saved.action_space
         self.widths = segment_widths(saved.action_space)
 
     @property
@@ -50,7 +49,7 @@ class Deterministic:
         reader, network = reader_of(self.policy, preparation), self._network()
         if not isinstance(action, BoxAction):
             return ChoiceGraph(reader, network, Segments(action)).eval()
-        box = ScaledToBox(action) if self.policy.squash_output else ClippedToBox(action)
+        box = ScaledToBox(action, self.space) if self.policy.squash_output else ClippedToBox(action)
         return BoxGraph(reader, network, box).eval()
 
     def act(self, prepared: Any, inputs: Inputs, *, sampled: bool) -> Acted:  # noqa: ARG002  there is one way
@@ -62,7 +61,8 @@ class Deterministic:
         predicted, _ = self.policy.predict(prepared, deterministic=True)
         unlimited = np.full(len(inputs), np.inf)
         if not self.widths:
-            return Answers({"action": np.asarray(predicted, self.space.dtype)}, unlimited, unlimited)
+            delivered = predicted.astype(delivered_type(self.space))
+            return Answers({"action": delivered}, unlimited, unlimited)
         scores = masked_scores(self._outputs(prepared), inputs.action_mask)
         action = greedy_actions(predicted, scores, inputs.action_mask, self.space)
         return Answers({"action": action}, margins(scores, self.widths), unlimited)
@@ -108,4 +108,5 @@ class ChoiceGraph(nn.Module):
         """Maps the observations and action_mask [N, n] to actions [N]."""
         *observations, action_mask = inputs
         masked = self.segments.masked(self.network(self.reader(*observations)), action_mask)
-        return self.segments.actions(self.segments.best(masked))
+        actions: Tensor = self.segments.best(masked)
+        return actions

@@ -22,7 +22,7 @@ class Preparation:
     Attributes:
         keep: [*shape] of a plain observation, 1 or 0: elements that a velocity mask sets to zero are 0.
         normalizer: VecNormalize.
-        channels_last: Graph inputs whose raw images have their channels last, where the policy wants them first.
+        channels_last: Graph inputs whose raw images have their channels last where the policy has them first.
     """
 
     keep: NDArray[np.float32] | None = None

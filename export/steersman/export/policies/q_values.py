@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from steersman.bundle.specs import ActionSpec
 from steersman.export.errors import UnsupportedError
-from steersman.export.policies.actor_critic import reader_of
 from steersman.export.policies.family import Acted, Answers, Traits
 from steersman.export.policies.greedy import greedy_actions, greedy_steps
 from steersman.export.policies.inputs import Inputs
 from steersman.export.policies.preparation import Preparation
 from steersman.export.policies.preprocessed import takes_preprocessed
-from steersman.export.policies.reader import ObservationReader
+from steersman.export.policies.reader import ObservationReader, reader_of
 from steersman.export.policies.segments import Segments, margins, masked_scores, segment_widths
 from steersman.export.reading.load import SavedPolicy
 
@@ -80,7 +79,7 @@ class QValueGraph(nn.Module):
         """Maps the observations and action_mask [N, n] to action [N], Q-values [N, n] and the best [N]."""
         *observations, action_mask = inputs
         masked = self.segments.masked(self.values(self.reader(*observations)), action_mask)
-        return self.segments.actions(self.segments.best(masked)), masked, masked.amax(dim=1)
+        return self.segments.best(masked), masked, masked.amax(dim=1)
 
 
 def expectation(policy: QRDQNPolicy) -> nn.Module:

@@ -47,6 +47,11 @@ class ObservationReader(nn.Module):
         return as_sb3({name: steps(observation) for name, steps, observation in tensors})
 
 
+def reader_of(policy: Any, preparation: Preparation) -> ObservationReader:
+    """The reader of a policy's own observations."""
+    return ObservationReader(preparation, policy.observation_space, normalize_images=policy.normalize_images)
+
+
 def _prepared(preparation: Preparation, name: str) -> list[nn.Module]:
     """The steps of `Preparation` that this tensor takes, in its order."""
     steps: list[nn.Module] = []

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from steersman.bundle.specs import ActionSpec, StateSpec
-from steersman.export.policies.actor_critic import kind_of, reader_of, refresh_noise
+from steersman.export.policies.actor_critic import kind_of, refresh_noise
 from steersman.export.policies.categorical import CategoricalActions
 from steersman.export.policies.family import Acted, Answers, Traits
 from steersman.export.policies.inputs import Inputs
 from steersman.export.policies.networks import Recurrent, check_lstm, gives_values
 from steersman.export.policies.preparation import Preparation
-from steersman.export.policies.reader import ObservationReader
+from steersman.export.policies.reader import ObservationReader, reader_of
 from steersman.export.reading.load import SavedPolicy
 
 Array = NDArray[Any]

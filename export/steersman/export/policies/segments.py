@@ -28,8 +28,8 @@ NOTHING = -1
 class Segments(nn.Module):
     """The layout of mask columns, in torch.
 
-    Grids are [N, W] for a Discrete action and [N, D, M] otherwise: D segments, M the widest. Choices are
-    counted from 0 within their segment and are [N] for a Discrete action and [N, D] otherwise.
+    Grids are [N, W] for a Discrete action and [N, D, M] otherwise: D segments, M the widest. Choices and
+    actions are [N] for a Discrete action and [N, D] otherwise.
 
     Args:
         action: Any action with mask segments.
@@ -73,34 +73,33 @@ class Segments(nn.Module):
         """Grid of scores [N, W], minus infinity where the mask [N, W] is false."""
         return self.grid(torch.where(action_mask, scores, -math.inf), -math.inf)
 
-    @staticmethod
-    def best(grid: Tensor) -> Tensor:
-        """The first of the highest in each segment; `NOTHING` where all are minus infinity or NaN.
+    def best(self, grid: Tensor) -> Tensor:
+        """Actions: the first of the highest in each segment; none where all are minus infinity or NaN.
 
-        A column in front, lower than every number, wins there.
+        A column in front, lower than every number, wins there, so that choices are counted from 1.
         """
         ahead = nn.functional.pad(grid, (1, 0), value=torch.finfo(grid.dtype).min)
-        return torch.argmax(ahead, dim=-1) - 1
+        return self._actions(torch.argmax(ahead, dim=-1), self.start - 1)
 
-    @staticmethod
-    def draw(log_probs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Choices by Gumbel's trick, and their log probabilities, in the shape of choices.
+    def draw(self, log_probs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions by Gumbel's trick, and the log probability of each choice.
 
         Args:
-            log_probs: Grid, masked; NaN in segments that allow nothing, which get `NOTHING`.
+            log_probs: Grid, masked; NaN in segments that allow nothing, which get none.
             noise: Grid of `negative_gumbel`.
         """
         drawn = torch.argmax(log_probs.double() - noise, dim=-1, keepdim=True)
         log_prob = log_probs.gather(-1, drawn).squeeze(-1)
-        return torch.where(log_prob.isnan(), NOTHING, drawn.squeeze(-1)), log_prob
+        choices = torch.where(log_prob.isnan(), NOTHING, drawn.squeeze(-1))
+        return self._actions(choices, self.start), log_prob
+
+    def _actions(self, choices: Tensor, first: int) -> Tensor:
+        """Choices as the environment has them, where it calls the one numbered 0 by `first`."""
+        return (choices + first if first else choices).to(self.dtype)
 
     def total(self, values: Tensor) -> Tensor:
         """Sums over segments what has the shape of choices, to [N]."""
         return values if self.single else values.sum(dim=1)
-
-    def actions(self, choices: Tensor) -> Tensor:
-        """Choices as the environment's actions."""
-        return (choices + self.start).to(self.dtype)
 
 
 def negative_gumbel(uniforms: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from steersman.bundle.specs import ActionSpec, BoxAction, Distribution, NoiseSpec
-from steersman.export.policies.actor_critic import reader_of, refresh_noise
+from steersman.export.policies.actor_critic import refresh_noise
 from steersman.export.policies.boxes import ScaledToBox
 from steersman.export.policies.continuous import (
     BoxActions,
@@ -24,7 +24,7 @@ from steersman.export.policies.gaussians import gaussian_log_prob, squash_log_de
 from steersman.export.policies.inputs import Inputs
 from steersman.export.policies.preparation import Preparation
 from steersman.export.policies.preprocessed import takes_preprocessed
-from steersman.export.policies.reader import ObservationReader
+from steersman.export.policies.reader import ObservationReader, reader_of
 from steersman.export.reading.load import SavedPolicy
 
 Array = NDArray[Any]
@@ -96,7 +96,9 @@ class SquashedActions(BoxActions):
         In float64 and about 0: its `log_prob` loses digits where tanh nears 1, and where the mean is large
         beside the spread. The graph keeps them.
         """
-        ZZZ
+        mean, deviation, centred = centred_gaussian(own, inputs.noise)
+        squashed = torch.tanh(mean + deviation)
+        return self._answers(predicted, own, squashed, centred.log_prob(squashed, deviation))
 
 
 class SquashedGraph(nn.Module):

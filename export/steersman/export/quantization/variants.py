@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from steersman.bundle.certificate import Certificate
 from steersman.bundle.manifest import RejectedVariant, Returns, Tolerance
-from steersman.bundle.session import PolicySession, reason
+from steersman.bundle.session import PolicySession, reason, usual_outputs
 from steersman.bundle.specs import Contract
 from steersman.export.errors import ExportError
 from steersman.export.evidence.certify import measure_tolerance
@@ -32,6 +32,8 @@ MOST_FLIPS = 0.005
 """Gate: the upper bound of the rate of changed decisions."""
 LEAST_STATES = 10_000
 """Gate: states that the bound must rest on."""
+COMPARED = 64
+"""States on which a part of a graph is held to the whole before it is timed."""
 AS_FAST = 1.10
 """Latencies within this factor count as equal, for the measurement is no finer."""
 TRIED = {
@@ -113,6 +115,12 @@ class Workbench:
         """A session of a variant. It keeps the memory that its largest batch needed."""
         return PolicySession(data, self.contract, self.digest, scheme)
 
+    def prepared(self, candidate: Candidate, rows: Mapping[str, Array]) -> PolicySession:
+        """A fresh session that decides greedily as a server's does, with the part of the graph that this takes."""
+        session = self.load(candidate.model, candidate.scheme)
+        session.prepare(candidate.model, usual_outputs(self.contract.outputs, "greedy"), rows)
+        return session
+
 
 def choose_variants(
     bench: Workbench,
@@ -152,7 +160,7 @@ def choose_variants(
         if examined:
             candidates.append(replace(examined, session=bench.load(examined.model, scheme)))
     progress("Timing the variants", 0.7)
-    fp32, *candidates = _with_latency([fp32, *candidates], baseline)
+    fp32, *candidates = _with_latency(bench, [fp32, *candidates], baseline)
     if returns_of is not None:
         fp32, *candidates = _with_returns([fp32, *candidates], returns_of, progress)
     chosen = fastest([c for c in candidates if not c.failures])
@@ -213,8 +221,9 @@ def _rank(candidate: Candidate) -> tuple[float, int]:
     return upper, len(candidate.model)
 
 
-def _with_latency(candidates: Sequence[Candidate], baseline: Baseline) -> list[Candidate]:
-    latency = measure_latency({c.scheme: c.session for c in candidates}, baseline.feeds)
+def _with_latency(bench: Workbench, candidates: Sequence[Candidate], baseline: Baseline) -> list[Candidate]:
+    rows = {name: np.ascontiguousarray(array[:COMPARED]) for name, array in baseline.feeds.items()}
+    latency = measure_latency({c.scheme: bench.prepared(c, rows) for c in candidates}, rows)
     return [replace(c, latency_us=latency[c.scheme]) for c in candidates]
 
 

@@ -62,14 +62,12 @@ class _Run:
         fed = {value.name for value in model.graph.input}
         self._inside = [name for name in names if name not in fed]
         self._session = _session(model, self._inside) if self._inside else None
-        self._options = ort.RunOptions()
-        self._options.only_execute_path_to_fetches = True
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         given = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
         if self._session is None:
             return given
-        found: Any = self._session.run(self._inside, given, self._options)
+        found: Any = self._session.run(self._inside, given)
         return given | dict(zip(self._inside, found, strict=True))
 
 

@@ -82,6 +82,9 @@ ACTIONS: dict[str, Callable[[], AnySpace]] = {
     "torque": lambda: spaces.Box(-2, 2, (1,), np.float32),
     "arm": lambda: spaces.Box(np.array([-1, -3, 0], np.float32), np.array([1, 0.5, 4], np.float32)),
     "precise": lambda: spaces.Box(-1, 3, (2, 2), np.float64),
+    "coarse": lambda: spaces.Box(-1, 3, (2,), np.float16),
+    "steps": lambda: spaces.Box(-2, 3, (2,), np.int8),
+    "strides": lambda: spaces.Box(-2, 3, (2,), np.int32),
 }
 
 

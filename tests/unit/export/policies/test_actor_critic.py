@@ -19,10 +19,13 @@ from torch import Tensor, nn
 from steersman.export.policies.inputs import Inputs
 from unit.export.policies.cases import Case, assert_case, each, forms, made_of, named
 from unit.export.policies.made import (
+    ACTIONS,
     OBSERVATIONS,
     assert_alone,
     assert_computed,
     distance,
+    make,
+    untrained,
 )
 
 CHI_SQUARE_LIMIT = 18.5
@@ -35,7 +38,7 @@ CHOICES = tuple(
 )
 BOXES = tuple(
     Case(f"{algorithm.__name__}, {action}", algorithm, action=action, exported=algorithm is PPO)
-    for action in ("torque", "arm", "precise")
+    for action in ("torque", "arm", "precise", "coarse", "steps", "strides")
     for algorithm in (PPO, TRPO)
 )
 OBSERVED = tuple(
@@ -190,6 +193,17 @@ def test_sampled_switches_follow_sb3s_in_law() -> None:
     on = np.exp(found["distribution"][0, 1::2].astype(np.float64))
     spread = np.sqrt(on * (1 - on) / draws)
     assert (np.abs(found["sampled_action"].mean(axis=0) - on) < 4 * spread).all()  # 0.03 % for five switches
+
+
+def test_densities_where_the_mean_is_large_beside_the_spread() -> None:
+    policy = untrained(PPO, OBSERVATIONS["flat"](), ACTIONS["arm"](), net_arch=[])
+    with torch.no_grad():
+        policy.policy.get_parameter("log_std").fill_(-3.0)
+    made = make(policy)
+    inputs = made.inputs(500)
+    far = replace(inputs, observations={"obs": 100 * inputs.observations["obs"]})
+    ours, theirs = made.compute(far)["log_prob"], made.ask(far).outputs["log_prob"]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-5)
 
 
 def test_sampled_boxes_follow_sb3s_in_law() -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from stable_baselines3 import A2C, PPO
 
 from steersman.export.policies.inputs import Inputs
 from unit.export.policies.cases import Case, assert_case, each, named
-from unit.export.policies.made import distance
+from unit.export.policies.made import ACTIONS, OBSERVATIONS, assert_computed, distance, make, untrained
 
 FORMS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -35,6 +36,17 @@ CASES = tuple(
 @each(CASES)
 def test_every_form_agrees_with_sb3(case: Case) -> None:
     assert_case(case)
+
+
+def test_squashed_far_out_where_tanh_is_1() -> None:
+    kwargs = {"use_sde": True, "net_arch": [13], "squash_output": True}
+    policy = untrained(PPO, OBSERVATIONS["flat"](), ACTIONS["arm"](), **kwargs)
+    with torch.no_grad():
+        policy.policy.get_parameter("action_net.weight").mul_(10.0)
+    made = make(policy)
+    inputs = made.inputs(500)
+    assert (made.compute(inputs)["action"] == policy.action_space.high).any()
+    assert_computed(made, inputs)
 
 
 def test_noise_is_the_exploration_matrix_of_an_episode() -> None:
