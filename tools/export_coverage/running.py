@@ -6,7 +6,7 @@ import multiprocessing
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,15 @@ _RECORDED_STEPS = 40
 
 def run_all(cells: Sequence[Cell], *, jobs: int, int8: bool) -> Iterator[tuple[Cell, Outcome]]:
     """Outcomes as they come, from so many processes."""
+    # Not concurrent.futures: in Python 3.11 it can wait forever for the process that replaces another
+    # (https://github.com/python/cpython/issues/115634).
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        jobs,
-        spawning,
-        initializer=torch.set_num_threads,
-        initargs=(1,),
-        max_tasks_per_child=_CELLS_PER_PROCESS,
-    ) as pool:
-        waiting = {pool.submit(run, cell, int8=int8): cell for cell in cells}
-        for done in as_completed(waiting):
-            yield waiting[done], done.result()
+    with spawning.Pool(jobs, torch.set_num_threads, (1,), maxtasksperchild=_CELLS_PER_PROCESS) as pool:
+        yield from pool.imap_unordered(partial(_with_cell, int8=int8), cells)
+
+
+def _with_cell(cell: Cell, *, int8: bool) -> tuple[Cell, Outcome]:
+    return cell, run(cell, int8=int8)
 
 
 def run(cell: Cell, *, int8: bool) -> Outcome:

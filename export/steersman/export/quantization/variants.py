@@ -116,7 +116,7 @@ class Workbench:
         return PolicySession(data, self.contract, self.digest, scheme)
 
     def prepared(self, candidate: Candidate, rows: Mapping[str, Array]) -> PolicySession:
-        """A fresh session that decides greedily as a server's does, with the part of the graph that this takes."""
+        """A fresh session that runs no more of the graph than a greedy decision takes, as a server's does."""
         session = self.load(candidate.model, candidate.scheme)
         session.prepare(candidate.model, usual_outputs(self.contract.outputs, "greedy"), rows)
         return session
