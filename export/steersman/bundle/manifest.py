@@ -85,8 +85,10 @@ class Flips(Spec):
     Attributes:
         states: States compared, ties not counted.
         flips: Decisions that differ (discrete), or that differ by more than 1 % of the range (Box).
-        ties: States left out because the two best actions of fp32 are closer than 1e-4 of the logit range.
-        upper_95: Upper end of the one-sided 95 % Clopper-Pearson interval of the flip rate.
+        ties: States left out because in every segment the two best choices of fp32 are closer than 1e-4 of
+            the range of logits.
+        upper_95: Upper end of the one-sided 95 % Clopper-Pearson interval of the flip rate, widened by how
+            much the steps of one episode are alike where episodes are known.
     """
 
     states: int
@@ -163,7 +165,7 @@ class Parity(Spec):
     Attributes:
         states: States compared.
         disagreements: Choices that differ outside ties.
-        ties: States left out as ties.
+        ties: States left out because the best choices of every segment are too close to compare.
         rounding: States in which SB3's own answer is open by more than the tolerance, because it changes that
             much when its weights change in their last bit; there the graph is held to that.
         max_action_error: Largest difference of a continuous action.

@@ -20,7 +20,7 @@ from steersman.bundle.specs import BoxAction, Contract, bounds
 from steersman.export.evidence.distances import total_variation
 from steersman.export.evidence.intervals import clustered_upper_bound
 from steersman.export.policies.inputs import Inputs
-from steersman.export.policies.segments import margins
+from steersman.export.policies.segments import segment_margins
 
 Array = NDArray[Any]
 TIE = 1e-4
@@ -71,10 +71,11 @@ class Baseline:
 
     @property
     def ties(self) -> NDArray[np.bool_]:
-        """[N] states where the two best choices of any segment are too close to compare."""
+        """[N, D] segments whose two best choices are too close to compare; D is 1 where there are none."""
         if not _scores_choices(self.contract):
-            return np.zeros(len(self.action), np.bool_)
-        return margins(self.distribution, self.contract.action.mask_segments) < self.tie_gap
+            return np.zeros((len(self.action), 1), np.bool_)
+        gaps = segment_margins(self.distribution, self.contract.action.mask_segments)
+        return np.asarray(gaps < self.tie_gap)
 
 
 def measure_baseline(
@@ -106,10 +107,12 @@ def all_feeds(session: PolicySession, inputs: Inputs) -> dict[str, Array]:
 
 
 def compare(session: PolicySession, baseline: Baseline) -> Evidence:
-    """Asks a variant about the same states."""
+    """Asks a variant about the same states; those where every segment ties are left out."""
     action, parameters = _ask(session, baseline.feeds)
-    counted = ~baseline.ties
-    flipped = changed_decisions(action, baseline.action, baseline.contract)[counted]
+    ties = baseline.ties
+    counted = ~ties.all(axis=1)
+    changed = changed_decisions(action, baseline.action, baseline.contract) & ~ties
+    flipped: NDArray[np.bool_] = np.asarray(np.any(changed[counted], axis=1), np.bool_).ravel()
     distances = total_variation(baseline.distribution, parameters, baseline.contract)
     return Evidence(
         Flips(
@@ -136,15 +139,16 @@ def answers(session: PolicySession, names: Sequence[str], feeds: Mapping[str, Ar
 
 
 def changed_decisions(action: Array, expected: Array, contract: Contract) -> NDArray[np.bool_]:
-    """[N] where a choice of any segment differs, or an element moved by more than `LARGE_MOVE` of its range.
+    """[N, D] segments whose choice differs; for a Box [N, 1], whether an element moved.
 
-    The range is the declared one, or where that is unbounded what the expected actions span.
+    It has moved by more than `LARGE_MOVE` of its range: the declared one, or where that is unbounded what the
+    expected actions span.
     """
-    differs = action != expected
     if isinstance(contract.action, BoxAction):
         moved = np.abs(action.astype(np.float64) - expected.astype(np.float64))
         differs = ~(moved <= LARGE_MOVE * _widths(contract.action, expected))  # NaN has moved too
-    return np.asarray(differs.reshape(len(action), -1).any(axis=1))
+        return np.asarray(differs.reshape(len(action), -1).any(axis=1, keepdims=True))
+    return np.asarray((action != expected).reshape(len(action), -1))
 
 
 def _ask(session: PolicySession, feeds: Mapping[str, Array]) -> tuple[Array, NDArray[np.float64]]:

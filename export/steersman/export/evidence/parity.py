@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from steersman.bundle.manifest import Parity, Returns
 from steersman.bundle.session import PolicySession
-from steersman.bundle.specs import BoxAction, Contract, bounds
+from steersman.bundle.specs import BoxAction, Contract
 from steersman.export.errors import ParityError
 from steersman.export.evidence.comparison import answers
 from steersman.export.evidence.rounding import Openness, measure_openness
+from steersman.export.evidence.scale import action_scale
 from steersman.export.evidence.sequences import SequenceParity, check_sequences
 from steersman.export.observations import Array, take
 from steersman.export.policies.family import Answers
 from steersman.export.policies.inputs import Inputs
 from steersman.export.policies.oracle import Oracle
+from steersman.export.policies.segments import segment_margins
 
 ACTION_TOLERANCE = 1e-5
 """Largest difference of a continuous action, as a share of the largest of 1, the action and half its range:
@@ -68,7 +70,7 @@ def check_parity(session: PolicySession, oracle: Oracle, inputs: Inputs, tie_gap
     expected = oracle.answer(inputs)
     names = session.contract.outputs
     found = dict(zip(names, answers(session, names, inputs.feeds()), strict=True))
-    comparison = _Comparison(session.contract, found, expected, tie_gap)
+    comparison = _Comparison(session.contract, found, expected, inputs.noise, tie_gap)
     comparison.check_shapes()
     beyond = comparison.beyond()
     if beyond.any():
@@ -97,6 +99,7 @@ class _Comparison:
     contract: Contract
     found: Mapping[str, Array]
     expected: Answers
+    noise: Array | None
     tie_gap: float
 
     def take(self, index: NDArray[np.bool_]) -> _Comparison:
@@ -105,7 +108,8 @@ class _Comparison:
             self.expected.margin[index],
             self.expected.sampled_margin[index],
         )
-        return replace(self, found=take(self.found, index), expected=expected)
+        noise = None if self.noise is None else self.noise[index]
+        return replace(self, found=take(self.found, index), expected=expected, noise=noise)
 
     def check_shapes(self) -> None:
         for name, array in self.found.items():
@@ -117,15 +121,15 @@ class _Comparison:
 
     def beyond(self) -> NDArray[np.bool_]:
         """[N] rows with a choice or a number that the tolerances alone do not allow."""
-        rows = [self._differs(name) & ~tie for name, tie in self._ties().items()]
+        rows = [_any(self._differs(name) & ~tie) for name, tie in self._ties().items()]
         rows += [_any(self._apart(name) > self._allowed(name)) for name in self._numbers()]
         return np.asarray(np.any(rows, axis=0))
 
     def check(self, openness: Openness) -> None:
         """Raises where rounding does not explain a difference either."""
         ties = self._ties()
-        wrong = {name: self._differs(name) & ~tie & ~openness.choices[name] for name, tie in ties.items()}
-        if count := int(sum(rows.sum() for rows in wrong.values())):
+        wrong = [_any(self._differs(name) & ~tie) & ~openness.choices[name] for name, tie in ties.items()]
+        if count := int(np.sum(wrong)):
             raise ParityError(f"{count} choices differ from SB3's", hint=DEFECT)
         for name in self._numbers():
             apart = self._apart(name)
@@ -138,11 +142,11 @@ class _Comparison:
 
     def findings(self, beyond: int) -> Findings:
         apart = {name: self._apart(name) for name in self._numbers()}
-        greedy = self._ties().get("action", np.zeros(1, np.bool_))
+        greedy = self._ties().get("action", np.zeros((1, 1), np.bool_))
         parity = Parity(
             states=len(self.expected.margin),
             disagreements=0,
-            ties=int(greedy.sum()),
+            ties=int(greedy.all(axis=1).sum()),
             rounding=beyond,
             max_action_error=max(
                 (float(apart[n].max(initial=0.0)) for n in _ACTIONS if n in apart), default=0.0
@@ -156,33 +160,40 @@ class _Comparison:
         return [name for name in self.found if name not in self._ties()]
 
     def _ties(self) -> dict[str, NDArray[np.bool_]]:
-        """[N] for each output that is a choice."""
+        """[N, D] segments that tie, for each output that is a choice."""
         if isinstance(self.contract.action, BoxAction):
             return {}
-        ties = {
-            "action": self.expected.margin < self.tie_gap,
-            "sampled_action": self.expected.sampled_margin < NOISE_TIE,
-        }
-        return {name: tie for name, tie in ties.items() if name in self.found}
+        ties = {"action": self._margins(self.expected.margin, None) < self.tie_gap}
+        if "sampled_action" in self.found:
+            ties["sampled_action"] = self._margins(self.expected.sampled_margin, self.noise) < NOISE_TIE
+        return ties
+
+    def _margins(self, known: NDArray[np.float64], noise: Array | None) -> NDArray[np.float64]:
+        """[N, D] by how much each choice is the best; where no scores are known, the least of a row."""
+        if "distribution" not in self.expected.outputs:
+            return known[:, None]
+        scores = self.expected.outputs["distribution"].astype(np.float64)
+        if noise is not None:
+            scores = scores - np.log(-np.log(noise.astype(np.float64)))
+        return segment_margins(scores, self.contract.action.mask_segments)
 
     def _differs(self, name: str) -> NDArray[np.bool_]:
-        return _any(self.found[name] != self.expected.outputs[name])
+        """[N, D] choices that are not the expected ones."""
+        found, expected = self.found[name], self.expected.outputs[name]
+        return np.asarray((found != expected).reshape(len(found), -1))
 
     def _apart(self, name: str) -> NDArray[np.float64]:
         apart = differences(self.found[name], self.expected.outputs[name])
         if name == "log_prob" and "sampled_action" in self._ties():  # of another choice where choices differ
-            return np.where(self._differs("sampled_action"), 0.0, apart)
+            return np.where(_any(self._differs("sampled_action")), 0.0, apart)
         return apart
 
     def _allowed(self, name: str) -> NDArray[np.float64]:
         """By measure of 1, the number itself, or what it was computed from."""
         expected = self.expected.outputs[name]
-        scale = np.maximum(1.0, np.abs(np.where(np.isfinite(expected), expected, 0.0)))
         if name in _ACTIONS and isinstance(self.contract.action, BoxAction):
-            low, high = bounds(self.contract.action)
-            with np.errstate(invalid="ignore"):
-                half = np.where(np.isfinite(high - low), (high - low) / 2, 0.0)
-            scale = np.maximum(scale, half)
+            return _tolerance(name) * action_scale(expected, self.contract.action)
+        scale = np.maximum(1.0, np.abs(np.where(np.isfinite(expected), expected, 0.0)))
         return np.asarray(_tolerance(name) * scale)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from steersman.bundle.session import PolicySession
 from steersman.bundle.specs import BoxAction
+from steersman.export.evidence.scale import action_scale
 from steersman.export.policies.inputs import Inputs
 from steersman.export.policies.oracle import Oracle
 
@@ -24,7 +25,8 @@ class SequenceParity:
     Attributes:
         steps: Steps compared, all copies together.
         disagreements: Choices that differ, ties left out.
-        max_action_error: Largest difference of a continuous action, as a share of max(1, action).
+        max_action_error: Largest difference of a continuous action, as a share of the largest of 1, the
+            action and half its range; infinite where one is not a number.
     """
 
     steps: int
@@ -51,8 +53,8 @@ def check_sequences(
         ours = dict(zip(ours, following, strict=True))
         theirs = {name: answer.outputs[f"next_state/{name}"] for name in theirs}
         if isinstance(session.contract.action, BoxAction):
-            scale = np.maximum(1.0, np.abs(expected))
-            worst = max(worst, float((np.abs(action - expected) / scale).max()))
+            apart = np.abs(action - expected) / action_scale(expected, session.contract.action)
+            worst = max(worst, float(np.nan_to_num(apart, nan=np.inf).max()))
         else:
             differs = (action != expected).reshape(COPIES, -1).any(axis=1)
             disagreements += int((differs & (answer.margin >= tie_gap)).sum())

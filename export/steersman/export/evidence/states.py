@@ -18,6 +18,8 @@ from steersman.export.sources.episodes import Rollout, examined_episodes
 
 CALIBRATION_SHARE = 4
 """One episode in so many calibrates quantization; the others, which it never saw, judge it."""
+BLOCKS = 20
+"""Where there are fewer episodes than this, blocks of so many take their place."""
 CALIBRATION_ROWS = (1_024, 4_096)
 EVALUATION_ROWS = (10_500, 40_000)
 """Fewest and most rows that are kept; how many in between is a matter of memory."""
@@ -56,8 +58,8 @@ def gather_states(
     Raises:
         ExportError: It has none in on-policy states.
     """
-    played = [e.inputs for e in examined_episodes(rollouts) if len(e.inputs)]
-    judging = [(i, e) for i, e in enumerate(played) if i % CALIBRATION_SHARE] or [(0, played[0])]
+    played = _many([e.inputs for e in examined_episodes(rollouts) if len(e.inputs)])
+    judging = [(i, e) for i, e in enumerate(played) if i % CALIBRATION_SHARE]
     calibration, _ = _sampled(played[::CALIBRATION_SHARE], CALIBRATION_ROWS, rng)
     evaluation, owners = _sampled([inputs for _, inputs in judging], EVALUATION_ROWS, rng)
     edges = Inputs(boundary_states(contract.observations, evaluation.observations, rng))
@@ -68,6 +70,14 @@ def gather_states(
         episodes=np.array([i for i, _ in judging])[owners],
         boundary=edges.take(answered(edges, oracle, contract, rng)),
     )
+
+
+def _many(episodes: list[Inputs]) -> list[Inputs]:
+    """The episodes, or where they are too few to calibrate and to judge, blocks of their rows in order."""
+    if len(episodes) >= BLOCKS:
+        return episodes
+    rows = join_inputs(episodes)
+    return [rows.take(part) for part in np.array_split(np.arange(len(rows)), BLOCKS) if len(part)]
 
 
 def _sampled(

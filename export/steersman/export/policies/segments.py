@@ -137,9 +137,14 @@ def best_choices(scores: Array, widths: Sequence[int]) -> NDArray[np.int64]:
 
 
 def margins(scores: Array, widths: Sequence[int]) -> NDArray[np.float64]:
-    """[N], the least over segments of the best score less the second best; infinite without a second."""
+    """[N], the least of `segment_margins`."""
+    return np.asarray(segment_margins(scores, widths).min(axis=1))
+
+
+def segment_margins(scores: Array, widths: Sequence[int]) -> NDArray[np.float64]:
+    """[N, D], in each segment the best score less the second best; infinite without a second."""
     parts = [_margin(part.astype(np.float64)) for part in split(scores, widths)]
-    return np.asarray(np.min(parts, axis=0))
+    return np.stack(parts, axis=1)
 
 
 def _margin(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -54,7 +54,7 @@ def mutual_influence(session: PolicySession, baseline: Baseline) -> str:
     step = -(-rows // ASKED)
     feeds = {name: np.ascontiguousarray(array[::step]) for name, array in baseline.feeds.items()}
     alone, beside = (_decide(session, feeds, size) for size in (1, MATES))
-    changed = int(changed_decisions(beside, alone, baseline.contract).sum())
+    changed = int(changed_decisions(beside, alone, baseline.contract).any(axis=1).sum())
     return (
         f"its scale spans the batch, so rows influence each other: {changed} of {len(alone)} decisions are "
         f"others among {MATES} rows than alone; it is measured, never shipped"

@@ -192,6 +192,8 @@ def parity_text(parity: Parity) -> str:
     text = f"{parity.states:,} states, {parity.disagreements:,} disagreements"
     if parity.ties:
         text += f", {parity.ties:,} ties left out"
+    if parity.rounding:
+        text += f", {parity.rounding:,} where float32 leaves SB3's own answer open"
     if parity.max_action_error:
         text += f", largest difference of an action {parity.max_action_error:.2g}"
     if parity.sequence_steps:

@@ -30,14 +30,25 @@ from unit.export.policies.made import (
 
 CHI_SQUARE_LIMIT = 18.5
 """99.9 % of chi-square with 4 degrees of freedom."""
+GRAPHS = {"five", "shifted", "ragged", "even", "switches", "arm", "precise", "coarse", "strides"}
 CHOICES = tuple(
-    Case(f"{algorithm.__name__}, {action}", algorithm, action=action, exported=algorithm is PPO)
+    Case(
+        f"{algorithm.__name__}, {action}",
+        algorithm,
+        action=action,
+        exported=algorithm is PPO and action in GRAPHS,
+    )
     for action in ("five", "shifted", "only", "ragged", "even", "switches")
     for algorithm in (PPO, A2C, MaskablePPO)
     if algorithm is not MaskablePPO or action != "only"
 )
 BOXES = tuple(
-    Case(f"{algorithm.__name__}, {action}", algorithm, action=action, exported=algorithm is PPO)
+    Case(
+        f"{algorithm.__name__}, {action}",
+        algorithm,
+        action=action,
+        exported=algorithm is PPO and action in GRAPHS,
+    )
     for action in ("torque", "arm", "precise", "coarse", "steps", "strides")
     for algorithm in (PPO, TRPO)
 )
@@ -106,7 +117,7 @@ FORMS = (
     ),
     Case("GELU", PPO, action="five", policy_kwargs={"activation_fn": nn.GELU, "net_arch": [9]}),
     Case("custom policy", PPO, action="five", policy=TwoRoadsPolicy, exported=True),
-    Case("images", MaskablePPO, "image", "ragged", "CnnPolicy", exported=True),
+    Case("images", MaskablePPO, "image", "ragged", "CnnPolicy"),
     Case("dictionaries", MaskablePPO, "mixed", "ragged"),
 )
 

@@ -38,10 +38,22 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "RMSNorm": lambda: nn.RMSNorm(7),
     "BatchNorm": lambda: nn.BatchNorm1d(7),
 }
+
+
+def all_bits(doubles: Tensor) -> Tensor:
+    """[N, K] doubles as [N, 3K] floats, whose sum they are: one float would hide the last bits."""
+    high = doubles.float()
+    rest = doubles - high.double()
+    middle = rest.float()
+    return torch.cat([high, middle, (rest - middle.double()).float()], dim=1)
+
+
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "log twice": lambda x: torch.log(-torch.log(torch.sigmoid(x))),
-    "double log": lambda x: torch.log(x.double().abs() + 1).float(),
-    "double tanh": lambda x: torch.tanh(x.double()).float(),
+    "double log": lambda x: all_bits(torch.log(x.double().abs() + 1)),
+    "double exp": lambda x: all_bits(torch.exp(x.double())),
+    "double sigmoid": lambda x: all_bits(torch.sigmoid(x.double())),
+    "double tanh": lambda x: all_bits(torch.tanh(x.double())),
     "waves": lambda x: torch.cat([x.sin(), x.cos()], 1),
     "angles": torch.atan,
     "elu": functional.elu,
@@ -156,7 +168,7 @@ def _answered(
     ends = np.cumsum([part.shape[1] for part in expected])[:-1]
 
     def run(some: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        return np.split(session.run(None, {"obs": some})[0], ends, axis=1)
+        return np.split(np.asarray(session.run(None, {"obs": some})[0]), ends, axis=1)
 
     whole, batches = run(rows), [(part, run(some)) for part, some in _batches(rows)]
     batches.append((slice(None), [found[::2] for found in run(_beside_extremes(rows))]))

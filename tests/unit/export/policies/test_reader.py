@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
 
 from steersman.export.policies.inputs import Inputs, draw_inputs
 from steersman.export.policies.preparation import Preparation
+from steersman.export.policies.reader import ObservationReader
 from steersman.export.reading.normalizer import Normalizer, Statistics
 from unit.export.policies.made import (
     ACTIONS,
@@ -63,6 +65,13 @@ def test_a_velocity_mask_comes_before_normalization() -> None:
     moved["obs"] = moved["obs"] * np.array([1, -3, 1], np.float32)
     other = Inputs(moved, inputs.action_mask, inputs.noise)
     assert made.run(inputs)["action"].tobytes() == made.run(other)["action"].tobytes()
+
+
+def test_numbers_outside_their_range_have_no_hot_element() -> None:
+    """SB3 itself stops there; in a batch that would stop everybody."""
+    reader = ObservationReader(Preparation(), spaces.MultiDiscrete([3, 2]), normalize_images=True)
+    hot = reader(torch.tensor([[2, 1], [3, 0], [-1, 2]]))
+    assert hot.tolist() == [[0, 0, 1, 0, 1], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]]
 
 
 def test_images_with_channels_last() -> None:
