@@ -117,7 +117,7 @@ class _Export:
         )
         if examined.choice.int8 is None and settings.require_int8:
             raise _no_int8(examined.choice)
-        notes = (*source.notes, *setting.notes)
+        notes = (*source.notes, *setting.notes, *_shift_note(contract))
         manifest = self._manifest(saved, stage, contract, examined, rollouts)
         files = self._files(manifest, examined, rollouts, notes)
         return self._publish(manifest, files, seal), notes
@@ -206,6 +206,16 @@ def _contract(source: Source, saved: SavedPolicy, setting: Setting, oracle: Orac
         oracle.family.traits,
         setting.preparation,
         setting.wrapping.declared,
+    )
+
+
+def _shift_note(contract: Contract) -> tuple[str, ...]:
+    start = getattr(contract.action, "start", 0)
+    if not start:
+        return ()
+    return (
+        f"actions are counted from {start}, as their space says; SB3's predict counts from 0: an environment "
+        f"that was trained with its numbers takes the action less {start}",
     )
 
 

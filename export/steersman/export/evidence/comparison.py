@@ -118,7 +118,7 @@ def compare(session: PolicySession, baseline: Baseline) -> Evidence:
         Flips(
             states=len(flipped),
             flips=int(flipped.sum()),
-            ties=len(counted) - len(flipped),
+            ties=int((~counted).sum()),
             upper_95=clustered_upper_bound(flipped, baseline.episodes[counted]),
         ),
         max_error=_largest_difference(parameters, baseline.distribution),
