@@ -39,7 +39,10 @@ class Bundle:
             data = file.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise BundleNotFoundError(
-                "no bundle here", where=str(path), expected=f"a folder with {MANIFEST_FILE}"
+                "no bundle here",
+                where=str(path),
+                expected=f"a folder with {MANIFEST_FILE}",
+                hint=_versions_below(path),
             ) from None
         except OSError as error:
             raise _unreadable("the manifest", str(file), error) from error
@@ -83,6 +86,14 @@ class Bundle:
         """
         for name in self.manifest.files:
             self.read(name)
+
+
+def _versions_below(path: Path) -> str | None:
+    """What to say to somebody who named the policy and forgot the version."""
+    versions = sorted(
+        int(found.parent.name) for found in path.glob(f"*/{MANIFEST_FILE}") if found.parent.name.isdigit()
+    )
+    return f"It holds versions; did you mean {path / str(versions[-1])}?" if versions else None
 
 
 def _unreadable(what: str, where: str, error: OSError) -> BundleCorruptError:

@@ -22,6 +22,8 @@ from steersman.bundle.session import PolicySession, reason
 Array = NDArray[Any]
 MAX_ROWS = 512
 MAX_BYTES = 8 * 1024 * 1024
+PART = 64
+"""Rows run beside as many extreme ones: all images in one batch would take hundreds of megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +188,16 @@ def _run_alone(
 def _run_beside_extremes(
     session: PolicySession, inputs: Mapping[str, Array], names: tuple[str, ...]
 ) -> dict[str, Array]:
-    """Runs the rows at the even places of a batch whose odd places hold extreme observations and states."""
-    mixed = {name: np.repeat(array, 2, axis=0) for name, array in inputs.items()}
-    for name, array in mixed.items():
-        if name == "obs" or name.startswith(("obs/", "state/")):
-            array[1::2] = _extremes(array[1::2])
-    return {name: out[::2] for name, out in zip(names, _run(session, names, mixed), strict=True)}
+    """Runs the rows at the even places of batches whose odd places hold extreme observations and states."""
+    rows = len(next(iter(inputs.values())))
+    parts = []
+    for first in range(0, rows, PART):
+        mixed = {name: np.repeat(array[first : first + PART], 2, axis=0) for name, array in inputs.items()}
+        for name, array in mixed.items():
+            if name == "obs" or name.startswith(("obs/", "state/")):
+                array[1::2] = _extremes(array[1::2])
+        parts.append(_run(session, names, mixed))
+    return {name: np.concatenate([part[i][::2] for part in parts]) for i, name in enumerate(names)}
 
 
 def _extremes(array: Array) -> Array:

@@ -212,9 +212,9 @@ def _claim(staging: Path, target: Path) -> bool:
         return False
     try:
         staging.rename(target)
-    except OSError as error:
+    except BaseException as error:  # an interrupt too must not leave a version that is empty
         _remove_if_empty(target)
-        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+        if isinstance(error, OSError) and error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
             return False
         raise
     return True
@@ -223,14 +223,17 @@ def _claim(staging: Path, target: Path) -> bool:
 def _replace(staging: Path, target: Path) -> bool:
     """Puts the new folder where another one is; that one is set aside in between."""
     aside = Path(tempfile.mkdtemp(prefix=".replaced-", dir=target.parent))
-    old = target.rename(aside / target.name)
+    old = aside / target.name
     try:
+        target.rename(old)
         staging.rename(target)
-    except OSError:
-        old.rename(target)
-        aside.rmdir()
+    except BaseException:  # an interrupt too must not leave the version without its folder
+        if not target.exists():
+            old.rename(target)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        if target.exists():
+            shutil.rmtree(aside, ignore_errors=True)
     return True
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from steersman.export.errors import ExportUsageError
 from steersman.export.report.display import open_progress, print_export
@@ -34,10 +35,16 @@ def parse_settings(
         first = error.errors()[0]
         field = str(first["loc"][0])
         option = _OPTIONS.get(field, f"--{field.replace('_', '-')}")
-        reason = first["msg"].removeprefix("Value error, ")
-        raise ExportUsageError(
-            f"got {first['input']!r}: {reason[0].lower()}{reason[1:]}", where=option
-        ) from error
+        raise ExportUsageError(_described(first), where=option) from error
+
+
+def _described(error: ErrorDetails) -> str:
+    """The value as typed and what is wrong with it; a flag is its own value, a pattern is no explanation."""
+    reason = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "string_pattern_mismatch":
+        reason = "lower-case letters, digits, '.', '_' and '-' are allowed, at most 63"
+    told = f"{reason[0].lower()}{reason[1:]}"
+    return f"got {error['input']!r}: {told}" if isinstance(error["input"], str) else told
 
 
 def run_export(settings: ExportSettings, *, as_json: bool, quiet: bool) -> None:

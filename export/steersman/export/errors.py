@@ -1,4 +1,8 @@
-"""What can go wrong in export. Whatever it is, nothing was written."""
+"""What can go wrong in export. Whatever it is, nothing was written.
+
+A file that is not what its option asks for, or that export does not cover, was given by mistake: exit code 2.
+One that is of the right kind and broken, or that is refused for what it would do, is a failure: exit code 1.
+"""
 
 from __future__ import annotations
 

@@ -71,6 +71,7 @@ def examine(subject: Subject, rollouts: Sequence[Rollout], *, int8: bool, seed: 
     Raises:
         ExportError: The graph cannot be built, or does not answer as SB3 does.
     """
+    say = _Teller(say)
     rng = np.random.default_rng(seed)
     contract, oracle = subject.contract, subject.oracle
     states = gather_states(rollouts, oracle, contract, rng)
@@ -84,7 +85,7 @@ def examine(subject: Subject, rollouts: Sequence[Rollout], *, int8: bool, seed: 
     baseline = measure_baseline(fp32.session, states.evaluation, states.episodes)
     findings = check_parity(fp32.session, oracle, _compared(states, contract, rng), baseline.tie_gap)
     certificate = write_certificate(oracle, fp32.session, states, baseline.tie_gap, rng)
-    with _returns_of(subject, seed) as returns_of:
+    with _returns_of(subject, seed, say.steps) as returns_of:
         choice = choose_variants(
             bench,
             fp32,
@@ -96,8 +97,25 @@ def examine(subject: Subject, rollouts: Sequence[Rollout], *, int8: bool, seed: 
             progress=lambda what, share: say(what, 0.4 + 0.6 * share),
         )
         if returns_of is not None:
+            say("Playing episodes with SB3", 1.0)
             findings = findings.with_returns(summarize(returns_of(oracle.act)))
     return Examined(findings, certificate, choice)
+
+
+class _Teller:
+    """Says what is going on, and within the last of it how many steps were played."""
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._last = say, ("", 0.0)
+
+    def __call__(self, what: str, share: float) -> None:
+        self._last = what, share
+        self._say(what, share)
+
+    def steps(self, played: int) -> None:
+        what, share = self._last
+        if played and played % 100 == 0:
+            self._say(f"{what}, step {played:,} of each", share)
 
 
 def _compared(states: States, contract: Contract, rng: np.random.Generator) -> Inputs:
@@ -107,7 +125,7 @@ def _compared(states: States, contract: Contract, rng: np.random.Generator) -> I
 
 
 @contextmanager
-def _returns_of(subject: Subject, seed: int) -> Iterator[ReturnsOf | None]:
+def _returns_of(subject: Subject, seed: int, on_steps: Callable[[int], None]) -> Iterator[ReturnsOf | None]:
     """Plays episodes with the same seeds for whoever acts."""
     if subject.stage is None:
         yield None
@@ -115,6 +133,6 @@ def _returns_of(subject: Subject, seed: int) -> Iterator[ReturnsOf | None]:
     with subject.stage.open(EPISODES, subject.contract.state) as copies:
 
         def returns_of(act: Act) -> Episodes:
-            return evaluate(copies, act, seed)
+            return evaluate(copies, act, seed, on_steps=on_steps)
 
         yield returns_of

@@ -65,7 +65,11 @@ ActionNames = Annotated[
     str | None, typer.Option(metavar="A,B", help="Names of the choices, or of the action's elements.")
 ]
 ReferenceEpisodes = Annotated[
-    int, typer.Option(min=0, help="Episodes per serving mode for the reference; 0 plays none.")
+    int,
+    typer.Option(
+        min=0,
+        help="Episodes per serving mode at least, and as many more as the evidence needs; 0 plays none.",
+    ),
 ]
 RequireInt8 = Annotated[
     bool, typer.Option("--require-int8", help="Fail when no int8 variant passes its gates.")

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import torch
@@ -18,7 +18,7 @@ from steersman.bundle.manifest import CERTIFICATE_FILE, REFERENCE_FILE, FileDige
 from steersman.bundle.reference import unpack_references
 from steersman.bundle.repository import Repository, Seal, file_digests
 from steersman.bundle.specs import Contract
-from steersman.export.errors import ExportError, GateError
+from steersman.export.errors import ExportUsageError, GateError
 from steersman.export.evidence.returns import LARGEST_LOSS
 from steersman.export.examination import Examined, Subject, examine
 from steersman.export.gathering import gather_rollouts
@@ -39,7 +39,9 @@ from steersman.export.signing.command import open_key
 from steersman.export.signing.sign import seal_with
 from steersman.export.sources.environments import Stage
 from steersman.export.sources.episodes import Rollout
+from steersman.export.sources.paths import exists, is_folder
 from steersman.export.sources.references import describe_rollouts, pack_rollouts
+from steersman.export.sources.remarks import remarks
 from steersman.export.sources.setting import Setting, find_setting
 from steersman.export.sources.source import Source, find_source
 
@@ -97,8 +99,9 @@ class _Export:
         seal = seal_with(open_key(settings.sign)) if settings.sign else None
         self.say("Reading the policy", 0.0)
         trust = TrustedCode(settings.import_path) if settings.trust_code else None
-        saved = load_policy(source.zip, source.algo, trust=trust)
-        setting = find_setting(source, saved)
+        saved = load_policy(source.zip, source.algo, from_run=settings.algo is None, trust=trust)
+        setting = find_setting(source, saved, trust)
+        saved = replace(saved, trusted_code=(*saved.trusted_code, *setting.trusted_code))
         oracle = Oracle(family_of(saved), setting.preparation)
         contract = _contract(source, saved, setting, oracle)
         rollouts = gather_rollouts(
@@ -117,7 +120,12 @@ class _Export:
         )
         if examined.choice.int8 is None and settings.require_int8:
             raise _no_int8(examined.choice)
-        notes = (*source.notes, *setting.notes, *_shift_note(contract))
+        notes = (
+            *source.notes,
+            *setting.notes,
+            *remarks(saved.algorithm, rollouts),
+            *_shift_note(contract),
+        )
         manifest = self._manifest(saved, stage, contract, examined, rollouts)
         files = self._files(manifest, examined, rollouts, notes)
         return self._publish(manifest, files, seal), notes
@@ -129,9 +137,9 @@ class _Export:
     def _check_repository(self) -> None:
         """The repository's own checks come last and decide; these save the wait."""
         root, version = self.repository.root.absolute(), self.settings.version
-        existing = next(folder for folder in (root, *root.parents) if folder.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK):
-            raise ExportError(
+        existing = next(folder for folder in (root, *root.parents) if exists(folder))
+        if not is_folder(existing) or not os.access(existing, os.W_OK | os.X_OK):
+            raise ExportUsageError(
                 "bundles cannot be written here", where=str(existing), expected="a folder of yours"
             )
         if self.settings.overwrite or version is None:
@@ -213,10 +221,11 @@ def _shift_note(contract: Contract) -> tuple[str, ...]:
     start = getattr(contract.action, "start", 0)
     if not start:
         return ()
-    return (
+    note = (
         f"actions are counted from {start}, as their space says; SB3's predict counts from 0: an environment "
-        f"that was trained with its numbers takes the action less {start}",
+        f"that was trained with its numbers takes the action less {start}"
     )
+    return (note,)
 
 
 def _no_int8(choice: Choice) -> GateError:

@@ -50,7 +50,8 @@ def main() -> None:
         _end(str(error), error.exit_code)
     except TyperException as error:
         what = error.format_message().rstrip(".")
-        _end(f"{what}. `steersman COMMAND --help` tells more.", error.exit_code)
+        ended = what if what.endswith("?") or not what else f"{what}."
+        _end(f"{ended} `steersman COMMAND --help` tells more.".lstrip(), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)

@@ -87,6 +87,50 @@ def test_the_old_version_comes_back_when_the_new_one_cannot_take_its_place(
     assert [entry.name for entry in (tmp_path / "toy").iterdir()] == ["1"]
 
 
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), OSError(errno.EIO, os.strerror(errno.EIO))])
+@pytest.mark.parametrize("moved", ["1", ".writing-"])
+def test_a_replacement_that_is_broken_off_leaves_one_whole_version(
+    tmp_path: Path,
+    toy: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    moved: str,
+    fault: BaseException,
+    after: bool,
+) -> None:
+    first = publish(tmp_path, toy)
+    (first.path / "mark").write_text("the old one")
+    rename, done = Path.rename, []
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name.startswith(moved) and not target.exists() and not done:
+            done.append(path)
+            if after:
+                rename(path, target)
+            raise fault
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises((KeyboardInterrupt, BundleError)):
+        publish(tmp_path, toy, version=1, overwrite=True)
+    assert (first.path / "mark").exists() == (moved == "1" or not after)
+    Repository(tmp_path).open("toy", 1).verify()
+    assert [entry.name for entry in (tmp_path / "toy").iterdir()] == ["1"]
+
+
+def test_a_new_version_that_is_broken_off_takes_no_number(
+    tmp_path: Path, toy: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Path) -> Path:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            publish(tmp_path, toy)
+    assert publish(tmp_path, toy).manifest.version == 1
+
+
 def test_exporters_at_the_same_time_never_share_a_version(tmp_path: Path, toy: Bundle) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: publish(tmp_path, toy), range(16)))

@@ -75,7 +75,7 @@ def test_inspect_prints_the_contract(plain_bundle: Made, normalized_bundle: Made
         (["{zip}", "--repository", "r", "--env-kwargs", "x"], "--env-kwargs: cannot read 'x'"),
         (["{zip}", "--repository", "r", "--feature-names", ""], "--feature-names"),
         (["{zip}", "--repository", "r", "--vecnormalize", "gone.pkl"], "gone.pkl: it cannot be read"),
-        (["{zip}", "--repository", "r", "--overwrite"], "--overwrite: got True: which version"),
+        (["{zip}", "--repository", "r", "--overwrite"], "--overwrite: which version"),
         (["{zip}", "--repository", "r", "--import-path", "."], "nothing is imported without --trust-code"),
         (["{zip}", "--repository", "r", "--no-int8", "--require-int8"], "cannot be required"),
         (["{zip}", "--repository", "r", "--sign", "gone.pem"], "gone.pem"),

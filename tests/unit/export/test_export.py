@@ -148,7 +148,7 @@ def test_a_repository_that_cannot_be_written_is_refused(trained: Train, tmp_path
     (tmp_path / "repository").write_text("a file")
     with pytest.raises(SteersmanError, match="bundles cannot be written here") as caught:
         export_policy(settings(trained, tmp_path / "repository"))
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == 2
 
 
 def test_statistics_of_another_model_are_refused(trained: Train, tmp_path: Path) -> None:

@@ -30,7 +30,10 @@ NUMBER_TOLERANCE = 1e-4
 share of the largest of 1 and the number."""
 NOISE_TIE = 1e-4
 """Sampled choices tie when their perturbed log probabilities are closer than this."""
-DEFECT = "This is a defect of the exporter or of torch's ONNX export; please report it with the file."
+DEFECT = (
+    "If the policy is a class of your own, the exporter may not see what it overrides. Otherwise this is a "
+    "defect of the exporter or of torch's ONNX export; please report it with the file."
+)
 _ACTIONS = ("action", "sampled_action")
 
 
@@ -192,7 +195,9 @@ class _Comparison:
         """By measure of 1, the number itself, or what it was computed from."""
         expected = self.expected.outputs[name]
         if name in _ACTIONS and isinstance(self.contract.action, BoxAction):
-            return _tolerance(name) * action_scale(expected, self.contract.action)
+            spec = self.contract.action
+            last_bit = float(np.finfo(spec.dtype).eps)  # float16 has no more than three digits
+            return max(_tolerance(name), last_bit) * action_scale(expected, spec)
         scale = np.maximum(1.0, np.abs(np.where(np.isfinite(expected), expected, 0.0)))
         return np.asarray(_tolerance(name) * scale)
 

@@ -49,7 +49,12 @@ _SIGNS: Final = (
 
 
 def infer_algorithm(
-    fields: Mapping[str, Any], policy_class: type[Any] | None, path: Path, asked: Algorithm | None = None
+    fields: Mapping[str, Any],
+    policy_class: type[Any] | None,
+    path: Path,
+    asked: Algorithm | None = None,
+    *,
+    from_run: bool = False,
 ) -> Algorithm:
     """The algorithm; `asked` overrules what the fields suggest, but not what the policy's class is.
 
@@ -57,7 +62,8 @@ def infer_algorithm(
         fields: The JSON of the file.
         policy_class: The policy's class; None where the file does not name it.
         path: The file, for errors.
-        asked: What `--algo` says.
+        asked: What `--algo` says, or the run.
+        from_run: Whether it is the run.
 
     Raises:
         ExportUsageError: It cannot be told, or the policy is not one of the algorithm asked for.
@@ -66,10 +72,12 @@ def infer_algorithm(
     if asked is not None:
         if asked not in possible:
             policy_name = policy_class.__name__ if policy_class else "policy of SB3 0.x"
+            said = f"{asked}, as the run says," if from_run else f"--algo {asked}"
             raise ExportUsageError(
-                f"--algo {asked} does not fit the policy, which is a {policy_name}",
+                f"{said} does not fit the policy, which is a {policy_name}",
                 where=str(path),
                 expected=_listed(possible),
+                hint="Say what it is with --algo." if from_run else None,
             )
         return asked
     left = _by_fields(fields, possible)

@@ -13,18 +13,25 @@ from typing import Any, Final
 
 import numpy as np
 
+from steersman.export.reading.builtin import BuiltinType, Check, members, pairs, row, scalar
 from steersman.export.reading.plain import NUMBERS, Bytes, FromBuffer, Latin1, PlainArray, PlainDType, Scalar
 
-_CONTAINERS = (bool, complex, dict, float, frozenset, int, list, object, set, slice, str, tuple)
+_BUILTINS: dict[type[Any], Check] = {
+    **dict.fromkeys((bool, complex, float, int, str), scalar),
+    **dict.fromkeys((list, tuple), row),
+    **dict.fromkeys((frozenset, set), members),
+    dict: pairs,
+}
 
 PLAIN: Final[dict[str, Any]] = {
-    **{f"builtins.{kind.__name__}": kind for kind in _CONTAINERS},
-    **{f"numpy.{name}": np.dtype(name).type for name in NUMBERS},
+    **{f"builtins.{kind.__name__}": BuiltinType(kind, check) for kind, check in _BUILTINS.items()},
+    **{f"numpy.{name}": BuiltinType(np.dtype(name).type, scalar) for name in NUMBERS},
     "builtins.bytearray": Bytes(),
     "builtins.bytes": Bytes(),
-    "numpy.bool_": np.bool_,
+    "builtins.object": object,
+    "numpy.bool_": BuiltinType(np.bool_, scalar),
     "_codecs.encode": Latin1(),
-    "collections.OrderedDict": OrderedDict,
+    "collections.OrderedDict": BuiltinType(OrderedDict, pairs),
     "numpy.core.multiarray._reconstruct": PlainArray,
     "numpy.core.multiarray.scalar": Scalar(),
     "numpy.core.numeric._frombuffer": FromBuffer(),

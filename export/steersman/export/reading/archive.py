@@ -23,7 +23,8 @@ from steersman.export.errors import (
     UnsafePickleError,
     UnsupportedError,
 )
-from steersman.export.reading.trusted import TrustedReading
+from steersman.export.reading.extent import check_extent
+from steersman.export.reading.trusted import TRUST_HINT, TrustedReading
 from steersman.export.reading.unpickle import read_pickle
 
 DATA = "data"
@@ -33,9 +34,6 @@ SYSTEM = "system_info.txt"
 
 TRUSTABLE = frozenset({"policy_class", "policy_kwargs"})
 """Fields that may hold code of the user's: policies, features extractors, activations."""
-TRUST_HINT = (
-    "If you trust the file, --trust-code runs its code (--import-path names the folder of its modules)."
-)
 
 _LIBRARIES = {
     "Python": "python",
@@ -47,6 +45,10 @@ _LIBRARIES = {
 }
 MOST_BYTES = 2 * 1024**3
 """What is read of a file may not unpack to more than this; the policies in mind are far smaller."""
+MOST_DATA = 2**25
+"""Of the member `data`, whose JSON takes many times its size in memory; 16 KiB are usual, 1 MiB is rare."""
+ALIASES = 4
+"""The same numbers may go by several names: SB3 gives three to a features extractor. More are made up."""
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
 
 
@@ -84,6 +86,7 @@ class Archive:
             raise DamagedFileError("the field is missing", where=where, hint="Save the model again with SB3.")
         value = self.fields[name]
         if not isinstance(value, dict) or ":serialized:" not in value:
+            check_extent(value, where)
             return value
         try:
             data = base64.b64decode(value[":serialized:"], validate=True)
@@ -104,7 +107,8 @@ class Archive:
         """
         where = f"{self.path}: {WEIGHTS}"
         try:
-            _check_sizes(_inside(self.weights), where)
+            inside = _inside(self.weights)
+            _check_sizes(inside, where, MOST_BYTES)
             weights = torch.load(io.BytesIO(self.weights), map_location="cpu", weights_only=True)
         except DamagedFileError:
             raise
@@ -112,8 +116,10 @@ class Archive:
             raise DamagedFileError(
                 f"the weights cannot be read as plain tensors: {_first_line(error)}", where=where
             ) from error
-        if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
+        if not isinstance(weights, dict) or not all(map(_is_plain, weights.values())):
             raise DamagedFileError("it does not hold tensors by name", where=where)
+        if sum(tensor.nbytes for tensor in weights.values()) > ALIASES * (_size(inside) or len(self.weights)):
+            raise DamagedFileError("its tensors are larger than the numbers that it holds", where=where)
         return dict(weights)
 
 
@@ -156,7 +162,8 @@ def _members(data: bytes, path: Path) -> dict[str, bytes]:
                 raise zipfile.BadZipFile("its end is missing")
             wanted = {DATA, WEIGHTS, VERSION, SYSTEM}
             found = {member.filename: member for member in archive.infolist()}
-            _check_sizes([member for name, member in found.items() if name in wanted], str(path))
+            _check_sizes([member for name, member in found.items() if name in wanted], str(path), MOST_BYTES)
+            _check_sizes([found[DATA]] if DATA in found else [], f"{path}: {DATA}", MOST_DATA)
             return {name: _read(archive, info) if name in wanted else b"" for name, info in found.items()}
     except _BROKEN as error:
         raise DamagedFileError(
@@ -179,11 +186,20 @@ def _inside(data: bytes) -> list[zipfile.ZipInfo]:
         return archive.infolist()
 
 
-def _check_sizes(members: Sequence[zipfile.ZipInfo], where: str) -> None:
-    if (size := sum(member.file_size for member in members)) > MOST_BYTES:
+def _check_sizes(members: Sequence[zipfile.ZipInfo], where: str, most: int) -> None:
+    if (size := _size(members)) > most:
         raise DamagedFileError(
-            f"it would unpack to {size:,} bytes", where=where, expected=f"at most {MOST_BYTES:,}"
+            f"it would unpack to {size:,} bytes", where=where, expected=f"at most {most:,}"
         )
+
+
+def _size(members: Sequence[zipfile.ZipInfo]) -> int:
+    return sum(member.file_size for member in members)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor with numbers of its own: not sparse, and not one that was only described."""
+    return isinstance(value, torch.Tensor) and value.layout is torch.strided and value.device.type == "cpu"
 
 
 def _something_else(path: Path, members: Mapping[str, bytes]) -> ExportUsageError:
@@ -205,7 +221,7 @@ def _something_else(path: Path, members: Mapping[str, bytes]) -> ExportUsageErro
 def _fields(data: bytes, path: Path) -> dict[str, Any]:
     try:
         fields = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise DamagedFileError(f"not JSON: {error}", where=f"{path}: {DATA}") from error
     if not isinstance(fields, dict):
         raise DamagedFileError("not a JSON object", where=f"{path}: {DATA}")

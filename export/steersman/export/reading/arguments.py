@@ -45,7 +45,7 @@ def policy_arguments(saved: object, policy_class: type[Any], where: str) -> Argu
             continue
         if name in known or takes_all:
             arguments[name] = real_value(value, f"{where}[{name!r}]")
-        elif value not in (None, False):  # SB3 once had arguments such as `sde_net_arch`
+        elif value is not None and value is not False:  # SB3 once had arguments such as `sde_net_arch`
             raise UnsupportedError(
                 f"{policy_class.__name__} has no argument {name!r}", where=where, hint="SB3 removed it."
             )

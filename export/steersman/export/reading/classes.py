@@ -10,9 +10,10 @@ from gymnasium import spaces
 
 from steersman.export.errors import UnsupportedError
 from steersman.export.reading.allowed import ACTIVATIONS, EXTRACTORS, POLICIES
+from steersman.export.reading.builtin import BuiltinType
 from steersman.export.reading.plain import PlainArray, PlainDType
+from steersman.export.reading.record import Record, named
 from steersman.export.reading.spaces import AnySpace
-from steersman.export.reading.unpickle import Record, named
 
 _ON_POLICY = "stable_baselines3.common.policies"
 _FORMER = {
@@ -64,6 +65,8 @@ def real_value(value: object, where: str) -> Any:
         return type(value)(real_value(part, where) for part in value)
     if isinstance(value, PlainArray | PlainDType):
         return value.array if isinstance(value, PlainArray) else value.dtype
+    if isinstance(value, BuiltinType):
+        return value.kind
     if isinstance(value, Record) or (named(value) is not None and named(value) not in IMPORTED):
         raise UnsupportedError(f"{named(value)} is nothing that a policy is built of", where=where)
     return real_class(named(value) or "") if named(value) is not None else value

@@ -16,6 +16,7 @@ from steersman.export.quiet import quietly
 from steersman.export.reading.algorithms import infer_algorithm
 from steersman.export.reading.archive import Archive, read_archive
 from steersman.export.reading.arguments import policy_arguments, today
+from steersman.export.reading.bounds import bounded_by
 from steersman.export.reading.classes import class_without_name, real_value
 from steersman.export.reading.spaces import AnySpace, as_space
 from steersman.export.reading.trusted import TrustedCode, TrustedReading
@@ -49,13 +50,18 @@ class SavedPolicy:
 
 
 def load_policy(
-    path: Path, algorithm: Algorithm | None = None, *, trust: TrustedCode | None = None
+    path: Path,
+    algorithm: Algorithm | None = None,
+    *,
+    from_run: bool = False,
+    trust: TrustedCode | None = None,
 ) -> SavedPolicy:
     """Reads a zip of SB3 or sb3-contrib, of any version since 0.11.
 
     Args:
         path: The file.
         algorithm: Overrules what is inferred from it.
+        from_run: Whether it is the run that says so, and not a person.
         trust: Leave to import and run what the policy's class and arguments name; None refuses that.
 
     Raises:
@@ -65,7 +71,7 @@ def load_policy(
     """
     archive = read_archive(path)
     with quietly():
-        return _Loading(archive, trust).run(algorithm)
+        return _Loading(archive, trust).run(algorithm, from_run=from_run)
 
 
 class _Loading:
@@ -76,9 +82,9 @@ class _Loading:
         self.trusted = TrustedReading(trust, archive.libraries.get("python")) if trust else None
         self.observation_space, self.action_space = map(self._space, ("observation_space", "action_space"))
 
-    def run(self, asked: Algorithm | None) -> SavedPolicy:
+    def run(self, asked: Algorithm | None, *, from_run: bool) -> SavedPolicy:
         named = self._named_class()
-        algorithm = infer_algorithm(self.archive.fields, named, self.path, asked)
+        algorithm = infer_algorithm(self.archive.fields, named, self.path, asked, from_run=from_run)
         weights = self.archive.tensors()
         policy = self._build(algorithm, named or self._unnamed_class(algorithm, weights), weights)
         steps = self.archive.fields.get("num_timesteps")
@@ -103,9 +109,8 @@ class _Loading:
         where = f"{self.path}: policy_class"
         found = real_value(self.archive.field("policy_class", self.trusted), where)
         if not isinstance(found, type) or not issubclass(found, BasePolicy):
-            raise DamagedFileError(
-                f"it is {getattr(found, '__name__', found)}", where=where, expected="a policy of SB3"
-            )
+            said = found[:200] if isinstance(found, str) else getattr(found, "__name__", type(found).__name__)
+            raise DamagedFileError(f"it is {said}", where=where, expected="a policy of SB3")
         return found
 
     def _unnamed_class(self, algorithm: Algorithm, weights: Mapping[str, Tensor]) -> type[Any]:
@@ -124,9 +129,12 @@ class _Loading:
         )
         if algorithm is not Algorithm.ARS:
             arguments["lr_schedule"] = lambda _: 0.0
-        built_class, arguments = today(arguments, policy_class, weights)
         try:
-            policy: BasePolicy = built_class(self.observation_space, self.action_space, **arguments)
+            with bounded_by(weights, str(self.path)):
+                built_class, arguments = today(arguments, policy_class, weights)
+                policy: BasePolicy = built_class(self.observation_space, self.action_space, **arguments)
+        except DamagedFileError:
+            raise
         except Exception as error:  # classes of the user's may raise anything
             reason = " ".join(str(error).split())[:200]
             raise DamagedFileError(

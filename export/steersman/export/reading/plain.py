@@ -15,22 +15,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steersman.export.reading.builtin import BuiltinType, StandIn
+
 NUMBERS = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64"),
 )
+LONGEST_NAME = 16
+"""Of a type of numbers, such as float32 or <f4."""
 
 
 class PlainDType:
     """Stands for `numpy.dtype`."""
 
     def __init__(self, spec: object, *_: object) -> None:
-        self.dtype = _number(np.dtype(spec) if isinstance(spec, str | type) else np.dtype("O"))
+        self.dtype = _named_dtype(spec)
 
     def __setstate__(self, state: tuple[object, ...]) -> None:
         """The second entry is the byte order."""
-        if state[1] in {"<", ">"}:
-            self.dtype = self.dtype.newbyteorder(str(state[1]))  # type: ignore[arg-type]
+        order = state[1]
+        if order == "<" or order == ">":  # noqa: PLR1714  a set would ask for the hash of anything
+            self.dtype = self.dtype.newbyteorder(order)
+
+
+def _named_dtype(spec: object) -> np.dtype[Any]:
+    """What a short text or a type names; numpy itself takes descriptions of any depth."""
+    if isinstance(spec, BuiltinType):
+        return _number(np.dtype(spec.kind))
+    if isinstance(spec, str) and len(spec) <= LONGEST_NAME:
+        return _number(np.dtype(spec))
+    raise ValueError("array elements of a type without a name")
 
 
 def _number(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -47,7 +61,7 @@ def as_dtype(value: object, default: np.dtype[Any]) -> np.dtype[Any]:
     """
     if value is None:
         return default
-    return value.dtype if isinstance(value, PlainDType) else _number(np.dtype(value))  # type: ignore[call-overload]
+    return value.dtype if isinstance(value, PlainDType) else _named_dtype(value)
 
 
 class PlainArray:
@@ -68,19 +82,6 @@ def array_from_buffer(
     """The array that these bytes are."""
     flat = np.frombuffer(buffer, dtype.dtype) if len(buffer) else np.empty(0, dtype.dtype)
     return flat.reshape(shape, order=order).astype(dtype.dtype.newbyteorder("="))
-
-
-class StandIn:
-    """A function that a pickle can call and not alter."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: object) -> None:
-        """Refuses: pickle would set attributes itself if this were not here."""
-        raise ValueError("a function has no state")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{name!r} cannot be set")
 
 
 class FromBuffer(StandIn):
@@ -130,7 +131,7 @@ class Latin1(StandIn):
     def __call__(self, text: str, encoding: str) -> bytes:
         """The bytes."""
         if encoding != "latin1":
-            raise ValueError(f"text encoded as {encoding!r}")
+            raise ValueError("text in another encoding")
         return text.encode("latin1")
 
 

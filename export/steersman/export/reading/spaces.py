@@ -6,7 +6,7 @@ import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from gymnasium import spaces
@@ -14,10 +14,15 @@ from numpy.typing import NDArray
 
 from steersman.export.errors import DamagedFileError, UnsupportedError
 from steersman.export.reading.plain import as_array, as_dtype
-from steersman.export.reading.unpickle import Record
+from steersman.export.reading.record import Record
 
 AnySpace = spaces.Space[Any]
 State = dict[str, Any]
+
+MOST_ELEMENTS: Final = 2**24
+"""Of one observation or action. A stack of four colour images of 1280x720 takes two thirds of it."""
+MOST_PARTS: Final = 1000
+"""Of a Dict space."""
 
 
 def as_space(value: object, where: str) -> AnySpace:
@@ -27,21 +32,41 @@ def as_space(value: object, where: str) -> AnySpace:
         UnsupportedError: It is of a kind that SB3 has no policies for.
         DamagedFileError: It is no space, or its bounds make none.
     """
+    kind, state = _described(value, where)
+    return _dict(state, where) if kind == "Dict" else _tensor(kind, state, where)
+
+
+def _described(value: object, where: str) -> tuple[str, State]:
     if not isinstance(value, Record) or ".spaces." not in value.name:
         raise DamagedFileError("this is not a space", where=where)
-    kind = value.name.rpartition(".")[2]
-    if kind == "Dict":
-        return _dict(value.state, where)
+    return value.name.rpartition(".")[2], value.state
+
+
+def _tensor(kind: str, state: State, where: str) -> AnySpace:
     build = _KINDS.get(kind)
     if build is None:
         raise UnsupportedError(
             f"SB3 has no policies for {kind} spaces", where=where, expected=f"Dict, {', '.join(_KINDS)}"
         )
     try:
-        return build(value.state)
+        space = build(state)
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:200]
         raise DamagedFileError(f"not a {kind} space: {reason}", where=where) from error
+    _check_size(_size(space), where)
+    return space
+
+
+def _size(space: AnySpace) -> int:
+    return math.prod(space.shape or ())
+
+
+def _check_size(elements: int, where: str) -> None:
+    """Before anything of that size is made."""
+    if elements > MOST_ELEMENTS:
+        raise DamagedFileError(
+            "a space of too many elements", where=where, expected=f"at most {MOST_ELEMENTS:,}"
+        )
 
 
 def _box(state: State) -> AnySpace:
@@ -91,10 +116,19 @@ def _dict(state: State, where: str) -> AnySpace:
     parts = state.get("spaces")
     if not isinstance(parts, Mapping) or not parts:
         raise DamagedFileError("not a Dict space: it has no parts", where=where)
-    found = OrderedDict((str(key), as_space(part, f"{where}[{key!r}]")) for key, part in parts.items())
-    for key, part in found.items():
-        if isinstance(part, spaces.Dict):
-            raise UnsupportedError("SB3 has no policies for a Dict within a Dict", where=f"{where}[{key!r}]")
+    if len(parts) > MOST_PARTS:
+        raise DamagedFileError(
+            f"a Dict of {len(parts):,} parts", where=where, expected=f"at most {MOST_PARTS}"
+        )
+    found: OrderedDict[str, AnySpace] = OrderedDict()
+    elements = 0
+    for key, part in parts.items():
+        kind, described = _described(part, place := f"{where}[{key!r}]")
+        if kind == "Dict":
+            raise UnsupportedError("SB3 has no policies for a Dict within a Dict", where=place)
+        found[str(key)] = space = _tensor(kind, described, place)
+        elements += _size(space)
+        _check_size(elements, where)
     return spaces.Dict(found)  # ordered, so that it is not sorted: SB3 joins features in this order
 
 

@@ -1,9 +1,9 @@
 """Reading the pickles of a file that is trusted: then its names are imported and its code runs.
 
-This is what `--trust-code` allows, for the policy's class and its arguments alone, and only where they name
-something that is not on the list. Functions that were pickled by value hold bytecode, which another version
-of Python does not refuse but crashes on; they are let through only when the file says that it was saved by
-the same one.
+This is what `--trust-code` allows, for the policy's class, its arguments and its statistics alone, and only
+where they name something that is not on the list. Functions that were pickled by value hold bytecode, which
+another version of Python does not refuse but crashes on; they are let through only when the zip says that it
+was saved by the same one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from typing import Any
 
 from steersman.export.errors import ExportError, ExportUsageError, UnsafePickleError
 from steersman.export.reading.allowed import DESCRIBED, PLAIN, canonical
+
+TRUST_HINT = (
+    "If you trust the file, --trust-code runs its code (--import-path names the folder of its modules)."
+)
 
 
 @dataclass(frozen=True, slots=True)

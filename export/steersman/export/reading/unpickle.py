@@ -6,44 +6,21 @@ of `allowed.py` and nowhere else; names of classes become `Record`s that only no
 
 from __future__ import annotations
 
-import io
 import pickle
-from typing import Any, ClassVar
+from itertools import islice
+from pickletools import genops
+from typing import Any, Final
 
 from steersman.export.errors import DamagedFileError, UnsafePickleError
 from steersman.export.reading.allowed import DESCRIBED, PLAIN, canonical
-from steersman.export.reading.plain import StandIn
+from steersman.export.reading.builtin import StandIn
+from steersman.export.reading.extent import check_extent
+from steersman.export.reading.machine import MOST_OPCODES, Machine
+from steersman.export.reading.record import Record
 
-
-class Record:
-    """What a pickle says about one object: its class's name, arguments and state. Never the object itself.
-
-    A class that the pickle only mentions is a subclass of `Record` with that name, without an instance.
-    """
-
-    name: ClassVar[str] = ""
-
-    args: tuple[object, ...]
-    state: dict[str, Any]
-
-    def __new__(cls, *args: object, **_: object) -> Record:  # noqa: PYI034  not of the class that is named
-        """Notes the arguments."""
-        record = object.__new__(cls)
-        record.args = args
-        record.state = {}
-        return record
-
-    def __init__(self, *_: object, **__: object) -> None:
-        """Arguments were noted in `__new__`, which is all that some protocols call."""
-
-    def __setstate__(self, state: object) -> None:
-        """Notes the object's attributes; state of another form is of no use here."""
-        for part in state if isinstance(state, tuple) else (state,):
-            if isinstance(part, dict):
-                self.state.update(part)
-
-    def __setitem__(self, key: str, value: object) -> None:
-        self.state[key] = value
+_PROTOCOLS: Final = (b"\x02", b"\x03", b"\x04", b"\x05")
+_LONGEST_SHOWN: Final = 200
+"""Characters of what a file says that an error repeats."""
 
 
 def read_pickle(data: bytes, where: str, hint: str | None = None) -> object:
@@ -56,33 +33,42 @@ def read_pickle(data: bytes, where: str, hint: str | None = None) -> object:
 
     Raises:
         UnsafePickleError: It names something that is not on the list.
-        DamagedFileError: It is not a whole pickle.
+        DamagedFileError: It is not a whole pickle, or asks for more work or memory than files of SB3 do.
     """
+    if not is_pickle(data):
+        raise DamagedFileError("this is not a pickle", where=where)
     try:
-        return _Reader(data, where, hint).load()
+        content: object = Machine(data, _Names(where, hint).find).run()
     except UnsafePickleError:
         raise
     except Exception as error:  # a malformed pickle may raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:_LONGEST_SHOWN] or type(error).__name__
         raise DamagedFileError(f"the pickle cannot be read: {reason}", where=where) from error
+    check_extent(content, where)
+    return content
 
 
-def named(value: object) -> str | None:
-    """The full name of the class that a pickle mentions or describes; None for plain data."""
-    if isinstance(value, Record):
-        return value.name
-    if isinstance(value, type) and issubclass(value, Record):
-        return value.name
-    return None
+def is_pickle(data: bytes) -> bool:
+    """Whether bytes are a pickle, whole or not.
+
+    Since protocol 2 its first two bytes say so. Before, nothing does, except that it reads as one to its end.
+    """
+    if data[:1] == pickle.PROTO:
+        return data[1:2] in _PROTOCOLS
+    try:
+        return any(opcode.name == "STOP" for opcode, _, _ in islice(genops(data), MOST_OPCODES))
+    except Exception:  # noqa: BLE001  other bytes may raise anything
+        return False
 
 
-class _Reader(pickle.Unpickler):
-    def __init__(self, data: bytes, where: str, hint: str | None) -> None:
-        super().__init__(io.BytesIO(data))
+class _Names:
+    """What stands for the names of one pickle."""
+
+    def __init__(self, where: str, hint: str | None) -> None:
         self._where, self._hint = where, hint
         self._classes: dict[str, type[Record]] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find(self, module: str, name: str) -> Any:
         full = canonical(f"{module}.{name}")
         if full == "copyreg._reconstructor":
             return _RECONSTRUCTOR
@@ -90,16 +76,14 @@ class _Reader(pickle.Unpickler):
             return PLAIN[full]
         if full in DESCRIBED:
             return self._classes.setdefault(full, type(name, (Record,), {"name": full}))
-        what = "holds a class or function by value" if full.startswith("cloudpickle.") else f"names {full!r}"
+        by_value = full.startswith("cloudpickle.")
+        what = "holds a class or function by value" if by_value else f"names {full[:_LONGEST_SHOWN]!r}"
         raise UnsafePickleError(
             f"it {what}, which is not on the list of what may be read; nothing was run",
             where=self._where,
             expected="numpy, gymnasium, torch activations and SB3's own classes",
             hint=self._hint,
         )
-
-    def persistent_load(self, pid: object) -> Any:
-        raise pickle.UnpicklingError(f"it refers to something outside the file ({type(pid).__name__})")
 
 
 class _Reconstructor(StandIn):

@@ -158,7 +158,7 @@ def _print_evidence(console: Console, manifest: Manifest) -> None:
         console.print(f"Return of SB3's own policy: {returns_text(manifest.parity.returns)}")
     if manifest.reference.synthetic:
         console.print(
-            "Reference: synthetic, for no environment was known; name one with --env or give --observations",
+            "Reference: synthetic, for nothing was played or recorded; see --env and --observations",
             style="yellow",
         )
     else:

@@ -69,11 +69,17 @@ def write_report(manifest: Manifest, references: Mapping[str, Reference], data: 
         tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("title", f"{title}: evidence of its export"),
-        tag("style", Html(files(__package__).joinpath("report.css").read_text(encoding="utf-8"))),
+        tag(
+            "style", Html(files("steersman.export.report").joinpath("report.css").read_text(encoding="utf-8"))
+        ),
     )
     header = tag("header", tag("h1", title), tag("p", f"{origin(manifest)}. {_written(manifest)}"))
     page = tag("html", tag("head", *head), tag("body", header, tag("main", body)), lang="en")
     return f"<!DOCTYPE html>\n{page}\n".encode()
+
+
+def _style() -> str:
+    return files("steersman.export.report").joinpath("report.css").read_text(encoding="utf-8")
 
 
 def _written(manifest: Manifest) -> str:

@@ -17,7 +17,7 @@ from steersman.export.report.wording import (
 )
 
 LEFT_OUT = "left out"
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "Variant",
     "Scheme",
     "Size",
@@ -55,7 +55,7 @@ def all_forms(manifest: Manifest) -> tuple[Form, ...]:
 
 def table_of(forms: Sequence[Form], columns: Sequence[str] = COLUMNS) -> list[tuple[str, ...]]:
     """Head and rows; a column that nobody has a figure for is left out."""
-    rows = [dict(zip(COLUMNS, _cells(form), strict=True)) for form in forms]
+    rows: list[dict[str, str]] = [dict(zip(COLUMNS, _cells(form), strict=True)) for form in forms]
     kept = [column for column in columns if any(row[column] for row in rows)]
     return [tuple(kept), *(tuple(row[column] for column in kept) for row in rows)]
 

@@ -37,7 +37,7 @@ DISTRIBUTIONS: dict[Distribution, str] = {
 }
 
 SYNTHETIC = (
-    "Synthetic reference: no environment and no recorded observations were given, so the evidence rests on "
+    "Synthetic reference: no episodes were played and no observations recorded, so the evidence rests on "
     "samples of the observation space. The policy may never meet such observations: figures of changed "
     "decisions say little about its work, and drift measured against this reference means nothing."
 )

@@ -114,7 +114,11 @@ def import_module(module: str, option: str) -> None:
     try:
         importlib.import_module(module)
     except Exception as error:  # a user's module may raise anything
-        raise ExportUsageError(f"cannot import it: {one_line(error)}", where=f"{option} {module}") from error
+        raise ExportUsageError(
+            f"cannot import it: {one_line(error)}",
+            where=f"{option} {module}",
+            hint="Python looks for it where PYTHONPATH says: name its folder there.",
+        ) from error
 
 
 def _registered(env_id: str) -> str | None:

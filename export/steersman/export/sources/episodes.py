@@ -16,6 +16,8 @@ from steersman.export.policies.inputs import Inputs, join_inputs
 Array = NDArray[Any]
 MOST_BYTES = 400 * 1024**2
 """Observations, masks and states of all modes take no more than this: 14,800 Atari screens."""
+BLOCKS = 20
+"""Where episodes are not known, rows are split into so many blocks at least, which take their place."""
 
 Origin = Literal["environment", "recorded", "space"]
 """Where observations come from: episodes that the policy played, a file that the user gave, or samples."""

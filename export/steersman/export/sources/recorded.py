@@ -2,13 +2,12 @@
 
 A `.npz` file without pickles: `obs`, or `obs/<key>` for each key of a Dict, [N, *shape]; and, where known,
 `episode` [N] (an integer for each episode; its rows are in order, others may lie between), `action_mask`
-[N, width] and `reward` [N].
+[N, width] and `reward` [N]. Rows of a single episode, as of a task that never ends, are split into blocks as
+they are without `episode`; a recurrent policy begins each block afresh.
 """
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +15,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from steersman.export.errors import DamagedFileError, ExportUsageError
+from steersman.export.errors import ExportUsageError
 from steersman.export.observations import Array
 from steersman.export.policies.inputs import Inputs
 from steersman.export.reading.spaces import AnySpace
+from steersman.export.sources.arrays import read_arrays
+from steersman.export.sources.episodes import BLOCKS
 from steersman.export.sources.layout import tensors
 
 EXTRAS = ("episode", "action_mask", "reward")
 _LAYOUT = "If your images have their channels last, say --image-layout channels-last."
-BLOCKS = 20
-"""Where episodes are not known, rows are split into so many blocks, which take their place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,36 +52,21 @@ def read_recording(
         recurrent: Whether the policy carries a state, so that episodes have to be known.
 
     Raises:
-        ExportUsageError: It cannot be read, or does not hold observations that the policy takes.
+        ExportUsageError: It cannot be read, is too large, or holds no observations that the policy takes.
         DamagedFileError: It is not a whole file of arrays.
     """
-    arrays = _arrays(path)
+    arrays = read_arrays(path)
     parts = tensors(space)
     _check_names(arrays, tuple(parts), path, recurrent=recurrent)
     observations = {name: _observation(arrays[name], part, f"{path}: {name}") for name, part in parts.items()}
     mask = _mask(arrays["action_mask"], segments, path) if "action_mask" in arrays else None
     rows = Inputs(observations, mask)
-    spans = _spans(arrays.get("episode"), len(rows))
-    rewards = arrays.get("reward") if "episode" in arrays else None
+    episode = arrays.get("episode")
+    known = episode is not None and bool((episode != episode[0]).any())
+    spans = _spans(episode) if episode is not None and known else _blocks(len(rows))
+    rewards = arrays.get("reward") if known else None
     returns = [None if rewards is None else float(rewards[span].sum()) for span in spans]
     return Recording(tuple(rows.take(span) for span in spans), tuple(returns))
-
-
-def _arrays(path: Path) -> dict[str, Array]:
-    try:
-        with path.open("rb") as stream:
-            content = np.load(stream, allow_pickle=False)
-            if isinstance(content, np.lib.npyio.NpzFile):
-                return {name: content[name] for name in content.files}
-    except OSError as error:
-        raise ExportUsageError(f"it cannot be read: {error.strerror or error}", where=str(path)) from error
-    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DamagedFileError(
-            f"it is no whole file of plain arrays: {error}",
-            where=str(path),
-            expected="what numpy.savez writes",
-        ) from error
-    raise ExportUsageError("it holds one array without a name", where=str(path), expected="a .npz file")
 
 
 def _check_names(
@@ -99,9 +83,9 @@ def _check_names(
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if len(set(lengths.values())) > 1 or not all(lengths.values()):
         raise ExportUsageError(f"its arrays have {lengths} rows", where=str(path), expected="as many in each")
-    for name in set(EXTRAS) - {"action_mask"}:
-        if name in arrays and (arrays[name].ndim != 1 or arrays[name].dtype.kind not in "iuf"):
-            raise ExportUsageError("this is not one number for each row", where=f"{path}: {name}")
+    for name, kinds, kind in (("episode", "iu", "integer"), ("reward", "iuf", "number")):
+        if name in arrays and (arrays[name].ndim != 1 or arrays[name].dtype.kind not in kinds):
+            raise ExportUsageError(f"this is not one {kind} for each row", where=f"{path}: {name}")
 
 
 def _observation(array: Array, space: AnySpace, where: str) -> Array:
@@ -135,9 +119,11 @@ def _mask(array: Array, segments: Sequence[int], path: Path) -> NDArray[np.bool_
     return mask
 
 
-def _spans(episode: Array | None, rows: int) -> list[NDArray[np.int64]]:
-    """Rows of each episode, or of each block."""
-    if episode is None:
-        return [block for block in np.array_split(np.arange(rows), BLOCKS) if len(block)]
+def _blocks(rows: int) -> list[NDArray[np.int64]]:
+    return [block for block in np.array_split(np.arange(rows), BLOCKS) if len(block)]
+
+
+def _spans(episode: Array) -> list[NDArray[np.int64]]:
+    """Rows of each episode."""
     order = np.argsort(episode, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(episode[order])) + 1)

@@ -13,12 +13,9 @@ from steersman.export.policies.inputs import Inputs
 from steersman.export.policies.oracle import Oracle
 from steersman.export.reading.spaces import AnySpace
 from steersman.export.sources.asking import ask
-from steersman.export.sources.episodes import MOST_BYTES, Rollout
+from steersman.export.sources.episodes import BLOCKS, MOST_BYTES, Rollout
 from steersman.export.sources.layout import tensors
 from steersman.export.sources.rollouts import LEAST_STEPS, mode_count
-
-BLOCKS = 20
-"""Samples are split into so many blocks at least, which take the place of episodes."""
 
 LARGEST = 1e6
 """Bounds beyond this are as good as none."""

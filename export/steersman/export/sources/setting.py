@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
 
-from steersman.export.errors import ExportUsageError
+from steersman.export.errors import ExportUsageError, UnsupportedError
 from steersman.export.policies.preparation import Preparation
 from steersman.export.reading.load import SavedPolicy
 from steersman.export.reading.normalizer import Normalizer, Statistics, load_normalizer
 from steersman.export.reading.spaces import AnySpace
+from steersman.export.reading.trusted import TrustedCode, TrustedReading
 from steersman.export.sources.environments import Stage
 from steersman.export.sources.layout import channels_last, channels_moved_last, tensors, with_tensors
 from steersman.export.sources.source import Source
@@ -38,6 +40,7 @@ class Setting:
         wrapping: Wrappers; its `declared` belong into the contract.
         stage: Where the policy can play; None where that is not known.
         notes: What a person should know about it.
+        trusted_code: Names of the user that were imported for the statistics.
     """
 
     observation_space: AnySpace
@@ -45,15 +48,23 @@ class Setting:
     wrapping: Wrapping
     stage: Stage | None
     notes: tuple[str, ...] = ()
+    trusted_code: tuple[str, ...] = ()
 
 
-def find_setting(source: Source, saved: SavedPolicy) -> Setting:
+def find_setting(source: Source, saved: SavedPolicy, trust: TrustedCode | None = None) -> Setting:
     """Works the setting out.
+
+    Args:
+        source: The files, and what is known about them.
+        saved: The policy.
+        trust: Leave to run what the statistics name; None refuses that.
 
     Raises:
         ExportUsageError: A wrapper is unknown, an environment that must be there cannot be made or is not the
             policy's, or statistics do not fit.
+        UnsupportedError: SB3 itself has no answer to such observations.
     """
+    _check_covered(saved.observation_space)
     wrapping = resolve(source.wrappers, source.declared_wrappers, str(source.zip))
     frames = _frames(wrapping)
     own = with_ordered_bounds(saved.observation_space, frames) if frames > 1 else saved.observation_space
@@ -62,7 +73,9 @@ def find_setting(source: Source, saved: SavedPolicy) -> Setting:
     raw = stage.space if stage else _assumed(own, source.image_layout)
     turned = channels_last(raw, own, normalized=source.vecnormalize is not None) or frozenset()
     _check_layout(source.image_layout, raw, turned)
-    normalizer, fill = _normalization(source.vecnormalize, raw, frames)
+    trusted = TrustedReading(trust, saved.libraries.get("python")) if trust else None
+    normalizer, fill = _normalization(source.vecnormalize, raw, frames, trusted)
+    _check_statistics(normalizer, raw, source.vecnormalize)
     if fill:
         wrapping = wrapping.changed("frame_stack", fill=fill)
         raw = stacked(filled(unstacked(raw, frames), fill), frames)
@@ -73,6 +86,7 @@ def find_setting(source: Source, saved: SavedPolicy) -> Setting:
         wrapping=wrapping,
         stage=replace(stage, wrapping=wrapping, space=raw) if stage else None,
         notes=notes,
+        trusted_code=tuple(sorted(trusted.used)) if trusted else (),
     )
 
 
@@ -102,8 +116,33 @@ def _check_layout(asked: ImageLayout | None, raw: AnySpace, turned: frozenset[st
         raise ExportUsageError(what, where=f"--image-layout {asked}", hint="Leave the option out.")
 
 
+def _check_covered(own: AnySpace) -> None:
+    """SB3 encodes whole numbers from 0 on whatever they start with (`preprocess_obs`)."""
+    for name, part in tensors(own).items():
+        counted = isinstance(part, spaces.Discrete | spaces.MultiDiscrete)
+        if counted and np.any(getattr(part, "start", 0)):
+            raise UnsupportedError(
+                f"{part} observations are not covered: SB3 counts them from 0",
+                where=name,
+                expected="whole numbers that start with 0",
+            )
+
+
+def _check_statistics(normalizer: Normalizer | None, raw: AnySpace, file: Path | None) -> None:
+    """Statistics are of what callers send, so they tell where those have the channels of their images."""
+    parts = tensors(raw)
+    for name, known in (normalizer.statistics if normalizer else {}).items():
+        if known.mean.shape != parts[name].shape:
+            raise ExportUsageError(
+                f"its statistics are of images with their channels last, {known.mean.shape}",
+                where=f"{file}: {name}",
+                expected=f"{parts[name].shape}, as the policy has them",
+                hint="Say --image-layout channels-last, or name the environment with --env.",
+            )
+
+
 def _normalization(
-    file: Path | None, raw: AnySpace, frames: int
+    file: Path | None, raw: AnySpace, frames: int, trusted: TrustedReading | None
 ) -> tuple[Normalizer | None, dict[str, object]]:
     """The normalizer, and by graph input what stands for frames before an episode's first; empty for zeros.
 
@@ -114,12 +153,12 @@ def _normalization(
     if file is None:
         return None, {}
     if frames == 1:
-        return load_normalizer(file, raw), {}
+        return load_normalizer(file, raw, trusted), {}
     try:
-        return load_normalizer(file, raw), {}
+        return load_normalizer(file, raw, trusted), {}
     except ExportUsageError:
         single = unstacked(raw, frames)
-        normalizer = load_normalizer(file, single)
+        normalizer = load_normalizer(file, single, trusted)
     if normalizer is None:
         return None, {}
     axes = {name: stack_axis(part) for name, part in tensors(single).items()}

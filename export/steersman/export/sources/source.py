@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 from steersman.export.errors import ExportUsageError
 from steersman.export.settings import ExportSettings, NamedWrapper
+from steersman.export.sources.paths import is_file, is_folder
 from steersman.export.sources.runs.own import RUN_FILE, find_model, read_run
-from steersman.export.sources.runs.zoo import STATISTICS, ZooRun, find_details, read_zoo_run
+from steersman.export.sources.runs.zoo import ZooRun, read_zoo_run
+from steersman.export.sources.runs.zoo_files import find_details, find_statistics, foreign_details
 from steersman.export.vocabulary import Algorithm, ImageLayout
 
 
@@ -78,7 +81,7 @@ def find_source(settings: ExportSettings) -> Source:
     }
     if settings.wrapper:
         asked["wrappers"] = settings.wrapper
-    return _noted(replace(source, **asked, **_environment(settings, source)))
+    return replace(source, **asked, **_environment(settings, source))
 
 
 def _environment(settings: ExportSettings, source: Source) -> dict[str, Any]:
@@ -91,16 +94,17 @@ def _environment(settings: ExportSettings, source: Source) -> dict[str, Any]:
 
 def _found(settings: ExportSettings) -> Source:
     path = settings.source
-    if path.name == RUN_FILE and path.is_file():
+    _check_readable(path)
+    if path.name == RUN_FILE and is_file(path):
         path = path.parent
-    if (path / RUN_FILE).is_file():
-        return _from_run(path)
-    if not path.is_dir():
+    if is_file(path / RUN_FILE):
+        return _with_unused_statistics(_from_run(path), settings)
+    if not is_folder(path):
         path = _zip(path)
     if details := find_details(path):
         return _from_zoo(read_zoo_run(path, details, statistics=settings.vecnormalize))
-    if path.is_file():
-        return Source(path)
+    if is_file(path):
+        return _with_unused_statistics(Source(path, notes=_unused_runs(path)), settings)
     raise ExportUsageError(
         f"this folder holds no {RUN_FILE}, and no args.yml of rl-baselines3-zoo",
         where=str(path),
@@ -108,9 +112,23 @@ def _found(settings: ExportSettings) -> Source:
     )
 
 
+def _check_readable(path: Path) -> None:
+    """What is not there at all is looked for under another name later."""
+    try:
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            next(path.iterdir(), None)
+        elif stat.S_ISREG(kind):
+            path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise ExportUsageError(f"it cannot be read: {error.strerror or error}", where=str(path)) from error
+
+
 def _zip(path: Path) -> Path:
     for candidate in (path, path.with_name(f"{path.name}.zip")):  # SB3's `load` adds the ending too
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate
     raise ExportUsageError(
         "there is no such file or folder",
@@ -138,7 +156,6 @@ def _from_run(folder: Path) -> Source:
 
 
 def _from_zoo(run: ZooRun) -> Source:
-    packages = ", ".join(run.packages)
     return Source(
         zip=run.zip,
         vecnormalize=run.vecnormalize,
@@ -149,18 +166,26 @@ def _from_zoo(run: ZooRun) -> Source:
         wrappers=run.wrappers,
         run=run.name,
         mean_return=run.mean_return,
-        notes=(f"the run imported {packages}; to play in it, name it with --env-import",) if packages else (),
+        notes=run.notes,
     )
 
 
-def _noted(source: Source) -> Source:
+def _unused_runs(path: Path) -> tuple[str, ...]:
+    folders = foreign_details(path)
+    if not folders:
+        return ()
+    names = ", ".join(map(str, folders[:3])) + (f" and {len(folders) - 3} more" if len(folders) > 3 else "")
+    note = (
+        f"{names}: not used, as nothing says that {path.name} is of that run; if it is, name the run's folder"
+    )
+    return (f"{note}, or give --env, --wrapper and --vecnormalize",)
+
+
+def _with_unused_statistics(source: Source, settings: ExportSettings) -> Source:
     """Statistics beside the zip that nobody named are likely forgotten ones."""
-    if source.vecnormalize is not None or source.run is not None:
+    if source.vecnormalize is not None or settings.vecnormalize is not None:
         return source
-    beside = [source.zip.with_name(name) for name in STATISTICS]
-    notes = tuple(
-        f"{path} was not used; if it belongs to the model, export it with --vecnormalize {path}"
-        for path in beside
-        if path.is_file()
-    )
-    return replace(source, notes=(*source.notes, *notes))
+    if not (unused := find_statistics(source.zip.parent)):
+        return source
+    note = f"{unused} was not used; if it belongs to the model, export it with --vecnormalize {unused}"
+    return replace(source, notes=(*source.notes, note))

@@ -35,6 +35,11 @@ def test_what_the_policy_cannot_be_is_refused(plain_zip: Path, asked: Algorithm)
         load_policy(plain_zip, asked)
 
 
+def test_what_the_run_says_is_not_blamed_on_the_person(plain_zip: Path) -> None:
+    with pytest.raises(ExportUsageError, match=r"dqn, as the run says, does not fit .*with --algo\.$"):
+        load_policy(plain_zip, Algorithm.DQN, from_run=True)
+
+
 def test_an_ambiguous_file_needs_a_name(plain_zip: Path, tmp_path: Path) -> None:
     def strip(fields: Fields) -> None:
         for name in ("clip_range", "gae_lambda"):

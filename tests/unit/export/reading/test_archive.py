@@ -61,5 +61,23 @@ def test_weights_that_unpack_to_too_much_are_refused(tmp_path: Path) -> None:
         read_archive(path).tensors()
 
 
+@pytest.mark.parametrize("data", [b"[" * 200_000, b'{"a":' * 200_000, b"[]", b"\xff"])
+def test_data_that_is_no_object_ends_in_one_line(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "model.zip"
+    path.write_bytes(zipped(**{DATA: data, WEIGHTS: b""}))
+    with pytest.raises(DamagedFileError, match="data: not (JSON|a JSON object)"):
+        read_archive(path)
+
+
+def test_data_is_of_usual_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_DATA", 1000)
+    path = tmp_path / "model.zip"
+    path.write_bytes(zipped(**{DATA: bytes(1001), WEIGHTS: b""}))
+    with pytest.raises(
+        DamagedFileError, match="data: it would unpack to 1,001 bytes; expected at most 1,000"
+    ):
+        read_archive(path)
+
+
 def test_usual_models_are_read(plain_zip: Path) -> None:
     assert read_archive(plain_zip).tensors()

@@ -74,6 +74,21 @@ class Extractor(BaseFeaturesExtractor):
         return observations
 
 
+def cyclic() -> list[Any]:
+    """A list that holds itself."""
+    items: list[Any] = []
+    items.append(items)
+    return items
+
+
+def nested(levels: int) -> Fields:
+    """Dictionaries in dictionaries."""
+    fields: Fields = {}
+    for _ in range(levels):
+        fields = {"net_arch": fields}
+    return fields
+
+
 DEEP: dict[str, Any] = {"net_arch": [8, 8, 8]}
 
 
@@ -103,7 +118,11 @@ DEEP: dict[str, Any] = {"net_arch": [8, 8, 8]}
         (lambda f: f.update(policy_class="MlpPolicy"), "policy_class: it is MlpPolicy; expected a policy"),
         (lambda f: f.update(observation_space=by_value(spaces.Tuple([]))), "no policies for Tuple"),
         (lambda f: f.update(observation_space=3), "observation_space: this is not a space"),
-        (lambda f: f.update(action_space=pickled(b"\x80")), "action_space: the pickle cannot be read"),
+        (lambda f: f.update(action_space=pickled(b"\x80\x04")), "action_space: the pickle cannot be read"),
+        (lambda f: f.update(action_space=pickled(b"hello")), "action_space: this is not a pickle"),
+        (lambda f: f.update(policy_kwargs={"net_arch": [8, {"pi": 3}]}), "cannot be built"),
+        (lambda f: f.update(policy_kwargs=by_value({"net_arch": cyclic()})), "it holds itself"),
+        (lambda f: f.update(policy_kwargs=nested(500)), "policy_kwargs: .* is nested too deeply"),
         (lambda f: f.update(action_space={":serialized:": "?"}), "not base64"),
         (lambda f: f.pop("action_space"), "the field is missing"),
     ],
@@ -116,6 +135,36 @@ def test_what_cannot_be_read_is_refused_by_name(
         load_policy(path)
     assert caught.value.exit_code in {1, 2}
     assert "\n" not in str(caught.value)
+
+
+FAR_LARGER: list[tuple[Kind, Fields]] = [
+    (Kind(), {"net_arch": [100_000, 100_000]}),
+    (Kind(), {"net_arch": [1] * 100_000}),
+    (Kind(), {"net_arch": {"pi": [8], "vf": [1] * 100_000}}),
+    (Kind("PPO", "image"), {"features_extractor_kwargs": {"features_dim": 10**7}}),
+    (Kind("QRDQN"), {"n_quantiles": 10**6}),
+    (Kind("SAC", action="arm"), {"n_critics": 10**6}),
+    (Kind("RecurrentPPO"), {"n_lstm_layers": 10**6}),
+]
+
+
+@pytest.mark.parametrize(("kind", "arguments"), FAR_LARGER, ids=lambda value: str(value)[:60])
+def test_networks_that_outgrow_the_weights_are_not_built(
+    build: Build, tmp_path: Path, kind: Kind, arguments: Fields
+) -> None:
+    planted = {"policy_kwargs": by_value(arguments)}
+    path = rewritten(build(kind)[1], tmp_path / "model.zip", lambda fields: fields.update(planted))
+    with pytest.raises(DamagedFileError, match="far larger|can't allocate memory"):
+        load_policy(path)
+
+
+def test_weights_that_repeat_one_number_do_not_count_as_many(plain_zip: Path, tmp_path: Path) -> None:
+    def weigh(weights: Weights) -> Weights:
+        return {**weights, "value_net.bias": torch.zeros(1).expand(2**40)}
+
+    path = rewritten(plain_zip, tmp_path / "model.zip", weigh=weigh)
+    with pytest.raises(DamagedFileError, match="larger than the numbers that it holds"):
+        load_policy(path)
 
 
 NEEDED = [

@@ -145,7 +145,9 @@ def spoilt(mean: float, var: float) -> bytes:
     ("content", "expected", "exit_code"),
     [
         (None, "cannot be read", 2),
-        (b"", "the pickle cannot be read", 1),
+        (b"", "this is not a pickle", 2),
+        (b"hello", "this is not a pickle", 2),
+        (pickle.dumps(RunningMeanStd())[:-9], "the pickle cannot be read", 1),
         (pickle.dumps({"mean": 0}), "it holds dict", 2),
         (pickle.dumps(spaces.Discrete(2)), "it holds gymnasium.spaces.discrete.Discrete", 2),
         (pickle.dumps({"obs_rms": 3}), "holds no running mean and variance", 1),

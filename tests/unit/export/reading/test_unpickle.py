@@ -19,7 +19,8 @@ from steersman.export.errors import DamagedFileError, ExportError, UnsafePickleE
 from steersman.export.reading.allowed import PLAIN
 from steersman.export.reading.plain import as_array
 from steersman.export.reading.spaces import as_space, same_space
-from steersman.export.reading.unpickle import Record, named, read_pickle
+from steersman.export.reading.record import Record, named
+from steersman.export.reading.unpickle import read_pickle
 from unit.export.reading.files import bomb
 
 GYM_BOX = spaces.Box(np.array([-1, -np.inf], np.float32), np.array([1, 3], np.float32))

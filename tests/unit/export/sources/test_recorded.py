@@ -54,6 +54,15 @@ def test_without_episodes_rows_are_split_into_blocks(zipped: Zip, tmp_path: Path
     assert greedy.mean_return is None
 
 
+def test_rows_of_one_endless_episode_are_split_into_blocks(zipped: Zip, tmp_path: Path) -> None:
+    lone = {"episode": np.full(60, 4), "reward": np.ones(60)}
+    (greedy, _) = rollouts(Prepared(zipped()), recorded(tmp_path, obs=ROWS, **lone))
+    assert [len(e.actions) for e in greedy.episodes] == [3] * 20
+    assert greedy.mean_return is None
+    recurrent = Prepared(zipped("RecurrentPPO"))
+    assert len(rollouts(recurrent, recorded(tmp_path, obs=ROWS, **lone))[0].episodes) == 20
+
+
 def test_other_types_are_cast_where_nothing_is_lost(zipped: Zip, tmp_path: Path) -> None:
     (greedy, _) = rollouts(Prepared(zipped()), recorded(tmp_path, obs=ROWS.astype(np.float64)))
     assert greedy.episodes[0].inputs.observations["obs"].dtype == np.float32
@@ -99,6 +108,8 @@ def test_recurrent_policies_run_through_each_episode(zipped: Zip, tmp_path: Path
         ({"obs": ROWS.astype(object)}, "no whole file of plain arrays"),
         ({"obs": ROWS[:0]}, "as many in each"),
         ({"obs": ROWS, "episode": EPISODES[:5]}, "as many in each"),
+        ({"obs": ROWS, "episode": EPISODES.astype(float)}, "episode: this is not one integer for each row"),
+        ({"obs": ROWS, "episode": np.full(60, np.nan)}, "episode: this is not one integer for each row"),
         ({"obs": ROWS, "reward": ROWS}, "reward: this is not one number for each row"),
         ({"obs": np.where(np.arange(60)[:, None] == 12, np.nan, ROWS)}, "row 12 is not finite"),
         ({"obs": ROWS, "action_mask": np.ones((60, 2), bool)}, r"action_mask: masks are bool \[2\]"),

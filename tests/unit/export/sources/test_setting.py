@@ -166,3 +166,36 @@ def test_an_environment_without_masks_is_mentioned(tmp_path: Path) -> None:
     file = save(MaskablePPO("MlpPolicy", "CartPole-v1", device="cpu"), tmp_path)
     (note,) = Prepared(file, env_id="CartPole-v1").setting.notes
     assert "has no method action_masks" in note
+
+
+def test_statistics_tell_where_images_have_their_channels(zipped: Zip, tmp_path: Path) -> None:
+    file = zipped("image", observation="image")
+    envs = VecNormalize(DummyVecEnv([lambda: gymnasium.make(WORLD, observation="image")]), norm_reward=False)
+    envs.save(str(tmp_path / "statistics.pkl"))
+    with pytest.raises(SteersmanError, match=r"channels last, \(36, 40, 3\).*--image-layout") as caught:
+        Prepared(file, vecnormalize=tmp_path / "statistics.pkl")
+    assert caught.value.exit_code == 2
+    prepared = Prepared(file, vecnormalize=tmp_path / "statistics.pkl", image_layout="channels-last")
+    rows = {"obs": np.full((2, 36, 40, 3), 9, np.uint8)}
+    assert prepared.setting.preparation(rows).shape == (2, 3, 36, 40)
+
+
+@pytest.mark.parametrize(
+    ("space", "name"),
+    [
+        (spaces.Discrete(4, start=3), r"obs: Discrete\(4, start=3\)"),
+        (spaces.MultiDiscrete([3, 2], start=[0, 1]), "obs: MultiDiscrete"),
+        (spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Discrete(2, start=1)}), "obs/b: Discrete"),
+    ],
+)
+def test_whole_numbers_that_sb3_counts_otherwise_are_refused(tmp_path: Path, space: Any, name: str) -> None:
+    class Counted(World):
+        def __init__(self) -> None:
+            super().__init__()
+            self.observation_space = space
+
+    policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
+    file = save(PPO(policy, Counted(), device="cpu"), tmp_path)
+    with pytest.raises(SteersmanError, match=f"{name}.* SB3 counts them from 0") as caught:
+        Prepared(file)
+    assert caught.value.exit_code == 2

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +111,77 @@ def test_statistics_beside_a_zip_are_mentioned(tmp_path: Path) -> None:
     (note,) = find_source(asked(tmp_path / "model")).notes
     assert str(tmp_path / "vecnormalize.pkl") in note
     assert not find_source(asked(tmp_path / "model", vecnormalize=tmp_path / "vecnormalize.pkl")).notes
+
+
+def test_statistics_that_a_run_does_not_use_are_mentioned(run: Path, tmp_path: Path) -> None:
+    record = json.loads((run / "run.json").read_text())
+    record |= {"normalize": False, "files": {"model": "model.zip"}}
+    for name in ("model.zip", "vecnormalize.pkl"):
+        (tmp_path / name).touch()
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    (note,) = find_source(asked(tmp_path)).notes
+    assert "vecnormalize.pkl was not used" in note
+
+
+def closed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Makes files and folders of these names unreadable, for a superuser too."""
+    stat, iterdir, opened = Path.stat, Path.iterdir, Path.open
+
+    def refuse(path: Path, folders: Iterable[Path]) -> None:
+        if any(folder.name in names for folder in folders):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    def look(path: Path, **kwargs: Any) -> os.stat_result:
+        refuse(path, path.parents)
+        return stat(path, **kwargs)
+
+    def entries(path: Path) -> Iterator[Path]:
+        refuse(path, [path, *path.parents])
+        return iterdir(path)
+
+    def read(path: Path, *args: Any, **kwargs: Any) -> Any:
+        refuse(path, [path, *path.parents])
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "stat", look)
+    monkeypatch.setattr(Path, "iterdir", entries)
+    monkeypatch.setattr(Path, "open", read)
+
+
+def test_what_lies_beside_a_zip_and_cannot_be_read_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "model.zip").touch()
+    closed(monkeypatch, "secret")
+    assert find_source(asked(tmp_path / "model.zip")) == Source(tmp_path / "model.zip")
+
+
+def test_a_folder_that_cannot_be_listed_may_hold_a_zip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (tmp_path / "model.zip").touch()
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert find_source(asked(tmp_path / "model.zip")) == Source(tmp_path / "model.zip")
+
+
+@pytest.mark.parametrize("source", ["secret", "secret/model.zip", "model.zip", "x" * 300])
+def test_a_source_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    (tmp_path / "secret").mkdir()
+    for name in ("model.zip", "secret/model.zip"):
+        (tmp_path / name).touch()
+    closed(monkeypatch, "secret", "model.zip")
+    with pytest.raises(
+        SteersmanError, match=r"it cannot be read: (Permission denied|File name too long)"
+    ) as caught:
+        find_source(asked(tmp_path / source))
+    assert caught.value.exit_code == 2
+    assert caught.value.where == str(tmp_path / source)
 
 
 @pytest.mark.parametrize(

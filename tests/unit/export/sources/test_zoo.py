@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import OrderedDict
+from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from steersman.bundle.errors import SteersmanError
-from steersman.export.sources.runs.plain_yaml import read_yaml
 from steersman.export.sources.source import Source, find_source
 from unit.export.sources.conftest import Zip
 from unit.export.sources.worlds import Prepared, World, asked, save
-
-
-class EnvironmentName(str):
-    """As `huggingface_sb3` has one; PyYAML writes its module's name."""
-
-    __slots__ = ()
-
 
 ARGUMENTS: dict[str, Any] = {
     "algo": "ppo",
@@ -123,6 +114,59 @@ def test_older_runs_lie_beside_each_other(tmp_path: Path) -> None:
         found(tmp_path)
 
 
+def test_a_zip_of_a_run_says_which_files_were_used(tmp_path: Path) -> None:
+    run = zoo_run(tmp_path, {"normalize": True}, models=("best_model", "rl_model_900_steps"), statistics=True)
+    details = run / "Pendulum-v1"
+    for model in ("best_model", "rl_model_900_steps"):
+        (note,) = found(run / f"{model}.zip").notes
+        assert all(str(details / name) in note for name in ("args.yml", "config.yml", "vecnormalize.pkl"))
+    assert not found(run).notes
+    assert "vecnormalize" not in found(run / "best_model.zip", vecnormalize=tmp_path / "mine.pkl").notes[0]
+
+
+@pytest.mark.parametrize(
+    ("folder", "zip_name"),
+    [
+        ("downloads", "mine"),
+        ("downloads", "best_model"),
+        ("Other-v1_1", "best_model"),
+        ("Pendulum-v1_1", "mine"),
+    ],
+)
+def test_the_run_of_somebody_else_in_the_next_folder_is_not_used(
+    tmp_path: Path, folder: str, zip_name: str
+) -> None:
+    run = zoo_run(tmp_path, {"normalize": True}, models=(zip_name,), statistics=True)
+    run = run.rename(tmp_path / folder)
+    source = found(run / f"{zip_name}.zip")
+    assert (source.env_id, source.vecnormalize, source.run) == (None, None, None)
+    (note,) = source.notes
+    assert f"{run / 'Pendulum-v1'}: not used, as nothing says that {zip_name}.zip is of that run" in note
+
+
+def test_the_model_of_somebody_else_above_the_details_is_not_taken(tmp_path: Path) -> None:
+    details = zoo_run(tmp_path, models=("best_model",)).rename(tmp_path / "downloads") / "Pendulum-v1"
+    with pytest.raises(SteersmanError, match="saved no model"):
+        found(details)
+
+
+def test_without_a_config_statistics_count_for_being_there(tmp_path: Path) -> None:
+    run = zoo_run(tmp_path, statistics=True)
+    (run / "Pendulum-v1" / "config.yml").unlink()
+    source = found(run)
+    assert source.vecnormalize == run / "Pendulum-v1" / "vecnormalize.pkl"
+    assert "there is no config.yml" in source.notes[0]
+
+
+def test_statistics_that_the_config_leaves_out_are_mentioned(tmp_path: Path) -> None:
+    run = zoo_run(tmp_path, statistics=True)
+    source = found(run)
+    assert source.vecnormalize is None
+    assert source.notes == (
+        f"{run / 'Pendulum-v1' / 'vecnormalize.pkl'} was not used, as config.yml does not say normalize",
+    )
+
+
 @pytest.mark.parametrize(
     "normalize", [False, "{'norm_obs': False, 'norm_reward': True}", {"norm_obs": False}]
 )
@@ -172,38 +216,6 @@ def test_the_zoo_s_names_of_algorithms(tmp_path: Path, name: str, expected: str 
     assert found(zoo_run(tmp_path, algo=name)).algo == expected
 
 
-def test_python_s_own_tags_are_data(tmp_path: Path) -> None:
-    content = OrderedDict(
-        algo="ppo",
-        env=EnvironmentName("Pendulum-v1"),
-        shape=(84, 84),
-        kind=OrderedDict,
-        one=OrderedDict(x=1),
-        none=OrderedDict(),
-    )
-    (tmp_path / "args.yml").write_text(yaml.dump(content))
-    read = read_yaml(tmp_path / "args.yml")
-    assert read["env"] == "Pendulum-v1"
-    assert read["shape"] == [84, 84]
-    assert read["kind"] == "collections.OrderedDict"
-    assert (read["one"], read["none"]) == ({"x": 1}, {})
-
-
-PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=8,
-)
-
-
-@given(st.dictionaries(st.text(), PLAIN))
-def test_what_the_zoo_writes_is_read_as_it_was(content: dict[str, Any]) -> None:
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "config.yml"
-        file.write_text(yaml.dump(OrderedDict(content)), encoding="utf-8")
-        assert read_yaml(file) == content
-
-
 @pytest.mark.parametrize(
     "line",
     [
@@ -229,6 +241,15 @@ def test_nothing_is_run_and_nonsense_is_named(tmp_path: Path, line: str) -> None
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("shape", ["(1000000, 1000000)", "()", "(0, 5)"])
+def test_evaluations_that_make_no_sense_say_nothing(tmp_path: Path, shape: str) -> None:
+    run = zoo_run(tmp_path)
+    told = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    with zipfile.ZipFile(run / "evaluations.npz", "w") as archive:
+        archive.writestr("results.npy", b"\x93NUMPY\x01\x00v\x00" + told + bytes(8 if shape == "()" else 0))
+    assert found(run).mean_return is None
+
+
 @pytest.mark.parametrize(
     ("config", "arguments", "expected"),
     [
@@ -237,12 +258,22 @@ def test_nothing_is_run_and_nonsense_is_named(tmp_path: Path, line: str) -> None
         ({"env_kwargs": "open('x')"}, {}, "is code that is not run"),
         ({"env_wrapper": [{"a": 1, "b": 2}]}, {}, "names no wrapper"),
         ({"env_wrapper": [7]}, {}, "names no wrapper"),
+        ({"env_wrapper": [{"x": {"y": date(2001, 1, 1)}}]}, {}, "names no wrapper"),
+        ({"frame_stack": date(2001, 1, 1)}, {}, "names no wrapper"),
+        ({"normalize": "-" * 9_000 + "1"}, {}, "is code that is not run"),
+        ({"normalize": "-" * 90_000 + "1"}, {}, "is code that is not run"),
+        ({"normalize": "(" * 300}, {}, "is code that is not run"),
+        ({"normalize": "{[]: 1}"}, {}, "is code that is not run"),
+        ({}, {"gym_packages": 5}, "gym_packages is 5; expected text"),
+        ({}, {"gym_packages": [["x"]]}, "gym_packages is"),
+        ({}, {"env": ["Pendulum-v1"]}, r"env is \['Pendulum-v1'\]; expected text"),
         ({}, {"env_kwargs": [1]}, r"env_kwargs are \[1\]; expected a mapping"),
     ],
 )
 def test_settings_that_make_no_sense(tmp_path: Path, config: Any, arguments: Any, expected: str) -> None:
-    with pytest.raises(SteersmanError, match=expected):
+    with pytest.raises(SteersmanError, match=expected) as caught:
         found(zoo_run(tmp_path, config, **arguments))
+    assert len(str(caught.value)) < 500
 
 
 def test_a_run_without_a_model(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from steersman.export.errors import DamagedFileError, ExportUsageError
+from steersman.export.sources.paths import is_file
 from steersman.export.vocabulary import Algorithm
 
 RUN_FILE = "run.json"
@@ -99,6 +100,6 @@ def find_model(folder: Path, run: Run) -> RunModel:
 
 def _inside(folder: Path, name: str) -> Path:
     path = folder / name
-    if Path(name).name != name or not path.is_file():
+    if Path(name).name != name or not is_file(path):
         raise DamagedFileError(f"the run names a file that is not in its folder: {name}", where=str(folder))
     return path

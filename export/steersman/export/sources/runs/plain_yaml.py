@@ -1,4 +1,4 @@
-"""YAML with Python's tags, read as data: nothing that a file names is imported or called.
+"""YAML with Python's tags, read as data: nothing that a file names is imported or called, and little grows.
 
 rl-baselines3-zoo writes its files with PyYAML's default dumper and reads them with the unsafe loader. What is
 in them is ordered dictionaries, tuples, strings of its own kind, and at times the name of a class.
@@ -13,6 +13,10 @@ import yaml
 
 from steersman.export.errors import DamagedFileError
 
+MOST_BYTES = 256 * 1024
+"""The zoo's own files are of a few kB."""
+MOST_NODES, MOST_SHARED, MOST_DEPTH = 10_000, 100, 30
+"""Values of a file, values that one alias may repeat, and levels of nesting; 100 characters are one value."""
 _PYTHON = "tag:yaml.org,2002:python/"
 
 
@@ -23,22 +27,68 @@ class NotData(str):
 
 
 class _Reader(yaml.SafeLoader):
-    """The safe loader, and a few tags more."""
+    """The safe loader with a few tags more, and with limits.
+
+    Nodes are counted as if every alias were written out: a file of 1 kB can stand for billions.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._nodes = 0
+        self._sizes: dict[yaml.Node, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Counts a node, with all that is in it."""
+        before, alias = self._nodes, self.check_event(yaml.AliasEvent)
+        self._depth += 1
+        if self._depth > MOST_DEPTH:
+            raise _too_much(f"it is nested more than {MOST_DEPTH} deep")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if node is not None:
+            self._nodes += self._shared(node) if alias else _own_size(node)
+            self._sizes.setdefault(node, self._nodes - before)
+        if self._nodes > MOST_NODES:
+            raise _too_much(f"it stands for more than {MOST_NODES:,} values")
+        return node
+
+    def _shared(self, node: yaml.Node) -> int:
+        """What an alias repeats; of a node that is still being read, it would repeat itself."""
+        size = self._sizes.get(node, MOST_NODES)
+        if size > MOST_SHARED:
+            raise _too_much(f"an alias repeats more than {MOST_SHARED} values")
+        return size
+
+
+def _own_size(node: yaml.Node) -> int:
+    return 1 + len(node.value) // 100 if isinstance(node, yaml.ScalarNode) else 1
+
+
+def _too_much(what: str) -> yaml.YAMLError:
+    return yaml.composer.ComposerError(None, None, what)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping at the top of a file.
 
     Raises:
-        DamagedFileError: It is no YAML, or holds no mapping.
+        DamagedFileError: It is no YAML, holds no mapping, or is far larger than any that the zoo writes.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Reader)  # noqa: S506  it is a safe loader
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+        content = yaml.load(_text_of(path), Loader=_Reader)  # noqa: S506  it is a safe loader
+    except Exception as error:  # PyYAML raises a dozen kinds for values that are not what their tags say
         raise DamagedFileError(f"it cannot be read: {_brief(error)}", where=str(path)) from error
     if not isinstance(content, dict):
         raise DamagedFileError("it holds no mapping", where=str(path))
     return content
+
+
+def _text_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        content = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise _too_much(f"it is larger than {MOST_BYTES:,} bytes")
+    return content.decode()
 
 
 def _brief(error: Exception) -> str:
@@ -54,7 +104,7 @@ def _tagged(loader: _Reader, tag: str, node: yaml.Node) -> Any:
     if kind.startswith("object") and name == "collections.OrderedDict":
         return _ordered(loader, node)
     if kind.startswith("object") and name.endswith("EnvironmentName"):
-        return _text(loader, node)
+        return _string(loader, node)
     return NotData(name)
 
 
@@ -63,7 +113,8 @@ def _plain(loader: _Reader, node: yaml.Node) -> Any:
         return loader.construct_sequence(node, deep=True)
     if isinstance(node, yaml.MappingNode):
         return loader.construct_mapping(node, deep=True)
-    return yaml.safe_load(node.value)
+    tag = loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
+    return loader.construct_object(yaml.ScalarNode(tag, node.value))
 
 
 def _ordered(loader: _Reader, node: yaml.Node) -> dict[Any, Any]:
@@ -72,7 +123,7 @@ def _ordered(loader: _Reader, node: yaml.Node) -> dict[Any, Any]:
     return dict(arguments[0]) if arguments else {}
 
 
-def _text(loader: _Reader, node: yaml.Node) -> str:
+def _string(loader: _Reader, node: yaml.Node) -> str:
     """A subclass of str is written as its one argument."""
     arguments = _arguments(loader, node)
     return str(arguments[0]) if arguments else ""

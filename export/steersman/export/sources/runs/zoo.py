@@ -1,13 +1,10 @@
-"""Run folders of rl-baselines3-zoo: `<ENV>_<n>/` with zips, and `<ENV>/` inside with all that the run knows.
+"""What a run of rl-baselines3-zoo says about its model, read from its files without running anything.
 
-Read by `rl_zoo3/utils.py` (`get_saved_hyperparams`, `get_wrapper_class`, `create_test_env`), without running
-anything. Older runs have `<ENV>.zip` beside `<ENV>/`; those on the Hugging Face hub have all in one folder.
+As `rl_zoo3/utils.py` reads them (`get_saved_hyperparams`, `get_wrapper_class`, `create_test_env`).
 """
 
 from __future__ import annotations
 
-import ast
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +13,25 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from steersman.export.errors import DamagedFileError, ExportUsageError
+from steersman.export.errors import DamagedFileError, ExportError, ExportUsageError
 from steersman.export.settings import NamedWrapper
+from steersman.export.sources.arrays import read_arrays
+from steersman.export.sources.paths import is_file
+from steersman.export.sources.runs.plain_python import brief, literal
 from steersman.export.sources.runs.plain_yaml import read_yaml
+from steersman.export.sources.runs.zoo_files import (
+    ARGUMENTS,
+    BEST,
+    CONFIG,
+    STATISTICS,
+    find_details,
+    find_statistics,
+    steps_of,
+)
 from steersman.export.vocabulary import Algorithm
 
-ARGUMENTS, CONFIG = "args.yml", "config.yml"
-BEST = "best_model"
-STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl", "vecnormalize.pickle")
-"""Names under which people keep VecNormalize's statistics beside a zip; the first is the zoo's."""
+EVALUATIONS_BYTES = 16 * 1024**2
+"""What the returns of all evaluations may unpack to: two million of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +45,9 @@ class ZooRun:
         algo: The algorithm; None where the zoo's name for it is not one of SB3's.
         env_id: gymnasium's id.
         env_kwargs: Its arguments.
-        packages: Modules that register it.
         wrappers: Innermost first.
         mean_return: Mean return of the best model's evaluation; None for other models, or if it was not kept.
+        notes: What a person should know about how these were found.
     """
 
     zip: Path
@@ -49,48 +56,9 @@ class ZooRun:
     algo: Algorithm | None
     env_id: str
     env_kwargs: Mapping[str, Any]
-    packages: tuple[str, ...]
     wrappers: tuple[NamedWrapper, ...]
     mean_return: float | None
-
-
-def find_details(path: Path) -> Path | None:
-    """The folder with the zoo's own files that belongs to a run folder or zip; None where there is none.
-
-    Raises:
-        ExportUsageError: A folder holds several runs.
-    """
-    if path.is_dir():
-        return _details_of_folder(path)
-    named = path.parent / path.stem
-    if _holds_details(named):
-        return named
-    inside = [folder for folder in _folders(path.parent) if (folder / ARGUMENTS).is_file()]
-    if len(inside) == 1:
-        return inside[0]
-    return path.parent if (path.parent / ARGUMENTS).is_file() else None
-
-
-def _details_of_folder(path: Path) -> Path | None:
-    if _holds_details(path):
-        return path
-    inside = [folder for folder in _folders(path) if _holds_details(folder)]
-    if len(inside) > 1:
-        names = ", ".join(folder.name for folder in inside[:5])
-        raise ExportUsageError(
-            f"this folder is about several environments: {names}",
-            where=str(path),
-            hint="Name the zip that is to be exported.",
-        )
-    return inside[0] if inside else None
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(folder for folder in path.iterdir() if folder.is_dir())
-
-
-def _holds_details(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (ARGUMENTS, CONFIG))
+    notes: tuple[str, ...]
 
 
 def read_zoo_run(path: Path, details: Path, *, statistics: Path | None) -> ZooRun:
@@ -105,25 +73,47 @@ def read_zoo_run(path: Path, details: Path, *, statistics: Path | None) -> ZooRu
         ExportUsageError: There is no model.
         DamagedFileError: A file cannot be read, or normalization is said to be on without statistics.
     """
-    arguments = _read(details / ARGUMENTS)
-    config = _read(details / CONFIG)
-    env_id = str(arguments.get("env") or details.name)
-    model = path if path.is_file() else _model(path, details, str(arguments.get("algo")), env_id)
+    arguments, config = _read(details / ARGUMENTS), _read(details / CONFIG)
+    env_id = _text(arguments.get("env") or details.name, "env", details)
+    model = path if is_file(path) else _model(path, details, str(arguments.get("algo")), env_id)
+    kept, remark = (None, ()) if statistics else _statistics(config, details, model.parent)
+    used = _used(details, kept) if is_file(path) else ()
+    packages = _packages(arguments, details)
     return ZooRun(
         zip=model,
         name=model.parent.name,
-        vecnormalize=statistics or _statistics(config, details, model.parent),
+        vecnormalize=statistics or kept,
         algo=_algorithm(arguments.get("algo")),
         env_id=env_id,
         env_kwargs=_env_kwargs(arguments, config, details),
-        packages=tuple(str(name) for name in arguments.get("gym_packages") or ()),
         wrappers=_wrappers(config, details / CONFIG),
         mean_return=_best_return(model),
+        notes=(*used, *remark, *packages),
     )
 
 
+def _used(details: Path, statistics: Path | None) -> tuple[str]:
+    """Somebody who names a zip has to be told that more than the zip was read."""
+    settings = [details / name for name in (ARGUMENTS, CONFIG) if is_file(details / name)]
+    files = ", ".join(map(str, [*settings, *([statistics] if statistics else [])]))
+    return (f"the zip was taken for a run's, and these files of the run were used: {files}",)
+
+
+def _packages(arguments: Mapping[str, Any], details: Path) -> tuple[str, ...]:
+    """A note on the modules that registered the environment."""
+    names = _listed(arguments.get("gym_packages"))
+    packages = ", ".join(_text(name, "gym_packages", details) for name in names)
+    return (f"the run imported {packages}; to play in it, name it with --env-import",) if packages else ()
+
+
+def _text(value: object, name: str, details: Path) -> str:
+    if isinstance(value, str):
+        return str(value)
+    raise DamagedFileError(f"{name} is {brief(value)}", where=str(details / ARGUMENTS), expected="text")
+
+
 def _read(file: Path) -> dict[str, Any]:
-    return read_yaml(file) if file.is_file() else {}
+    return read_yaml(file) if is_file(file) else {}
 
 
 def _algorithm(name: object) -> Algorithm | None:
@@ -138,9 +128,9 @@ def _model(path: Path, details: Path, algo: str, env_id: str) -> Path:
     stems = [BEST, env_id.replace("/", "-"), details.name, f"{algo}-{env_id.replace('/', '-')}"]
     for folder in dict.fromkeys((path, details, details.parent)):
         found = [folder / f"{stem}.zip" for stem in stems]
-        found += sorted(folder.glob("rl_model_*_steps.zip"), key=_steps, reverse=True)
+        found += sorted(folder.glob("rl_model_*_steps.zip"), key=steps_of, reverse=True)
         for file in found:
-            if file.is_file():
+            if is_file(file) and (folder in {path, details} or find_details(file) == details):
                 return file
     raise ExportUsageError(
         "the run has saved no model",
@@ -151,28 +141,34 @@ def _model(path: Path, details: Path, algo: str, env_id: str) -> Path:
 
 def _best_return(model: Path) -> float | None:
     """What SB3's `EvalCallback` wrote beside the best model."""
-    if model.stem != BEST:
+    file = model.with_name("evaluations.npz")
+    if model.stem != BEST or not is_file(file):
         return None
     try:
-        with np.load(model.with_name("evaluations.npz"), allow_pickle=False) as kept:
-            return float(kept["results"].mean(axis=1).max())
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        returns = read_arrays(file, EVALUATIONS_BYTES)["results"]
+    except (ExportError, KeyError):
         return None
-
-
-def _steps(checkpoint: Path) -> int:
-    digits = checkpoint.stem.split("_")[-2]
-    return int(digits) if digits.isdigit() else 0
-
-
-def _statistics(config: Mapping[str, Any], details: Path, beside: Path) -> Path | None:
-    normalize = literal(config.get("normalize", False), details / CONFIG)
-    if not (normalize.get("norm_obs", True) if isinstance(normalize, dict) else normalize):
+    if returns.ndim != 2 or returns.dtype.kind not in "iuf" or not returns.size:
         return None
-    for folder in (details, beside):
-        for name in STATISTICS:
-            if (folder / name).is_file():
-                return folder / name
+    best = float(returns.mean(axis=1).max())
+    return best if np.isfinite(best) else None
+
+
+def _statistics(
+    config: Mapping[str, Any], details: Path, beside: Path
+) -> tuple[Path | None, tuple[str, ...]]:
+    """Statistics to use, and a note where files disagree; without a config, the zoo goes by the file."""
+    kept = find_statistics(details, beside)
+    if not is_file(details / CONFIG):
+        return kept, (f"there is no {CONFIG}, and {kept} was used for being there",) if kept else ()
+    asked = config.get("normalize", False)
+    normalize = literal(asked, details / CONFIG)
+    if isinstance(normalize, dict) and not normalize.get("norm_obs", True):
+        return None, ()
+    if not asked:
+        return None, (f"{kept} was not used, as {CONFIG} does not say normalize",) if kept else ()
+    if kept:
+        return kept, ()
     raise DamagedFileError(
         f"its {CONFIG} says that observations were normalized, but the statistics are not there",
         where=str(details),
@@ -186,16 +182,15 @@ def _env_kwargs(arguments: Mapping[str, Any], config: Mapping[str, Any], details
     hub = _read(details / "env_kwargs.yml")
     found = literal(arguments.get("env_kwargs") or config.get("env_kwargs") or hub, details / ARGUMENTS)
     if not isinstance(found, dict):
-        raise DamagedFileError(f"env_kwargs are {found!r}", where=str(details), expected="a mapping")
+        raise DamagedFileError(f"env_kwargs are {brief(found)}", where=str(details), expected="a mapping")
     return {name: value for name, value in found.items() if name != "render_mode"}
 
 
 def _wrappers(config: Mapping[str, Any], where: Path) -> tuple[NamedWrapper, ...]:
     named = [*_listed(config.get("env_wrapper")), *_listed(config.get("vec_env_wrapper"))]
-    wrappers = [_wrapper(entry, where) for entry in named]
     if frames := config.get("frame_stack"):
-        wrappers.append(NamedWrapper(name="frame_stack", arguments={"frames": frames}))
-    return tuple(wrappers)
+        named.append({"frame_stack": {"frames": frames}})
+    return tuple(_wrapper(entry, where) for entry in named)
 
 
 def _listed(entries: object) -> Sequence[object]:
@@ -215,7 +210,7 @@ def _wrapper(entry: object, where: Path) -> NamedWrapper:
     except ValidationError:
         pass
     raise DamagedFileError(
-        f"{entry!r} names no wrapper", where=str(where), expected="CLASS, or {CLASS: ARGUMENTS}"
+        f"{brief(entry)} names no wrapper", where=str(where), expected="CLASS, or {CLASS: ARGUMENTS}"
     )
 
 
@@ -224,25 +219,3 @@ def _json(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _json(item) for key, item in value.items()}
     return [_json(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def literal(value: object, where: Path) -> Any:
-    """What the zoo evaluates as Python, where it is `dict(...)` or a literal; other types are as they are.
-
-    Raises:
-        DamagedFileError: It is other code.
-    """
-    if not isinstance(value, str):
-        return value
-    try:
-        return _evaluated(ast.parse(value, mode="eval").body)
-    except (SyntaxError, ValueError) as error:
-        raise DamagedFileError(f"{value!r} is code that is not run", where=str(where)) from error
-
-
-def _evaluated(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
-        if node.args or any(keyword.arg is None for keyword in node.keywords):
-            raise ValueError
-        return {keyword.arg: _evaluated(keyword.value) for keyword in node.keywords}
-    return ast.literal_eval(node)
