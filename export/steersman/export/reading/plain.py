@@ -34,8 +34,10 @@ class PlainDType:
     def __setstate__(self, state: tuple[object, ...]) -> None:
         """The second entry is the byte order."""
         order = state[1]
-        if order == "<" or order == ">":  # noqa: PLR1714  a set would ask for the hash of anything
-            self.dtype = self.dtype.newbyteorder(order)
+        if order == "<":
+            self.dtype = self.dtype.newbyteorder("<")
+        elif order == ">":
+            self.dtype = self.dtype.newbyteorder(">")
 
 
 def _named_dtype(spec: object) -> np.dtype[Any]:

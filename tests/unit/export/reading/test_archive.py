@@ -65,7 +65,7 @@ def test_weights_that_unpack_to_too_much_are_refused(tmp_path: Path) -> None:
 def test_data_that_is_no_object_ends_in_one_line(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "model.zip"
     path.write_bytes(zipped(**{DATA: data, WEIGHTS: b""}))
-    with pytest.raises(DamagedFileError, match="data: not (JSON|a JSON object)"):
+    with pytest.raises(DamagedFileError, match=r"data: not (JSON|a JSON object)"):
         read_archive(path)
 
 

@@ -143,7 +143,7 @@ def test_what_is_outside_the_pickle_is_refused(code: bytes) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x80", b"\x80\x63N.", b"PK\x03\x04", b"{}"])
 def test_what_is_no_pickle_is_called_so(data: bytes) -> None:
-    with pytest.raises(DamagedFileError, match="here: this is not a pickle$"):
+    with pytest.raises(DamagedFileError, match=r"here: this is not a pickle$"):
         read_pickle(data, "here")
 
 

@@ -154,7 +154,7 @@ def test_networks_that_outgrow_the_weights_are_not_built(
 ) -> None:
     planted = {"policy_kwargs": by_value(arguments)}
     path = rewritten(build(kind)[1], tmp_path / "model.zip", lambda fields: fields.update(planted))
-    with pytest.raises(DamagedFileError, match="far larger|can't allocate memory"):
+    with pytest.raises(DamagedFileError, match=r"far larger|can't allocate memory"):
         load_policy(path)
 
 

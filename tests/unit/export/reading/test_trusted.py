@@ -8,22 +8,35 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from steersman.export.errors import ExportUsageError, UnsafePickleError, UnsupportedError
 from steersman.export.reading.load import load_policy
-from steersman.export.reading.trusted import TrustedCode
+from steersman.export.reading.normalizer import load_normalizer
+from steersman.export.reading.trusted import TrustedCode, TrustedReading
 from unit.export.reading.conftest import Build
-from unit.export.reading.files import Kind, bomb, former_pickle, observations, pickled, rewritten
+from unit.export.reading.files import (
+    OBSERVATIONS,
+    Kind,
+    Still,
+    bomb,
+    former_pickle,
+    observations,
+    pickled,
+    rewritten,
+)
 
 MODULE = "pilot_networks"
 CODE = """
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecNormalize
 
 
 class Extractor(BaseFeaturesExtractor):
@@ -42,6 +55,15 @@ class Wave(torch.nn.Module):
 
 class Pilot(ActorCriticPolicy):
     pass
+
+
+class Norm(VecNormalize):
+    pass
+
+
+class OwnNorm(VecNormalize):
+    def _normalize_obs(self, obs, obs_rms):
+        return obs
 """
 
 
@@ -57,6 +79,39 @@ def networks(tmp_path: Path) -> Iterator[Any]:
     yield sys.modules[MODULE]
     sys.path[:] = before
     sys.modules.pop(MODULE, None)
+
+
+def saved_statistics(kind: type[VecNormalize], path: Path) -> VecNormalize:
+    """Statistics in a class of the user's."""
+    envs = kind(DummyVecEnv([lambda: Still("vector", "choice")]), clip_obs=0.5, epsilon=1e-3)
+    running: Any = envs.obs_rms
+    running.update(np.arange(12.0).reshape(4, 3))
+    envs.save(str(path))
+    return envs
+
+
+def test_statistics_in_a_class_of_the_user_s_are_read_only_with_leave(networks: Any, tmp_path: Path) -> None:
+    path, space = tmp_path / "vecnormalize.pkl", OBSERVATIONS["vector"]()
+    envs = saved_statistics(networks.Norm, path)
+    forget()
+    with pytest.raises(UnsafePickleError, match=rf"it names '{MODULE}\.Norm'.*--trust-code"):
+        load_normalizer(path, space)
+    assert MODULE not in sys.modules
+    reading = TrustedReading(TrustedCode((tmp_path / "modules",)), None)
+    normalizer = load_normalizer(path, space, reading)
+    assert normalizer
+    assert reading.used == {f"{MODULE}.Norm"}
+    seen = np.ones((5, 3), np.float32)
+    assert np.array_equal(normalizer({"obs": seen})["obs"], np.asarray(envs.normalize_obs(seen)))
+
+
+def test_statistics_of_a_class_with_an_arithmetic_of_its_own_are_refused(
+    networks: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "vecnormalize.pkl"
+    saved_statistics(networks.OwnNorm, path)
+    with pytest.raises(UnsupportedError, match=r"OwnNorm has a _normalize_obs of its own.*Copy obs_rms"):
+        load_normalizer(path, OBSERVATIONS["vector"](), TrustedReading(TrustedCode(), None))
 
 
 def forget() -> None:

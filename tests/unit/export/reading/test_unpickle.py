@@ -18,8 +18,8 @@ from hypothesis.extra import numpy as arrays
 from steersman.export.errors import DamagedFileError, ExportError, UnsafePickleError, UnsupportedError
 from steersman.export.reading.allowed import PLAIN
 from steersman.export.reading.plain import as_array
-from steersman.export.reading.spaces import as_space, same_space
 from steersman.export.reading.record import Record, named
+from steersman.export.reading.spaces import as_space, same_space
 from steersman.export.reading.unpickle import read_pickle
 from unit.export.reading.files import bomb
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
 
 from steersman.export.errors import DamagedFileError
 
@@ -65,7 +66,7 @@ def _own_size(node: yaml.Node) -> int:
 
 
 def _too_much(what: str) -> yaml.YAMLError:
-    return yaml.composer.ComposerError(None, None, what)
+    return ComposerError(None, None, what)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
