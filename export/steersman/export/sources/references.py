@@ -15,6 +15,10 @@ from steersman.export.observations import Array
 from steersman.export.sources.episodes import Episode, Rollout
 from steersman.monitoring.columns import watched_features
 from steersman.monitoring.reference import build_reference
+from steersman.monitoring.resampling import REPLICATES
+
+SYNTHETIC_REPLICATES = 2_000
+"""Resamplings where the reference is samples of the space: drift against it says little, however exact."""
 
 
 def pack_rollouts(rollouts: Sequence[Rollout], contract: Contract, seed: int) -> bytes:
@@ -27,6 +31,7 @@ def pack_rollouts(rollouts: Sequence[Rollout], contract: Contract, seed: int) ->
                 [actions for _, actions in episodes],
                 contract,
                 seed=seed,
+                replicates=SYNTHETIC_REPLICATES if rollouts[0].synthetic else REPLICATES,
             )
             for mode, episodes in measured.items()
         }
