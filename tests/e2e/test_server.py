@@ -89,6 +89,9 @@ def test_a_stopped_worker_is_ended_and_replaced(repository: Path) -> None:
         hanging = _workers(running.process.pid)[0]
         os.kill(hanging, signal.SIGSTOP)
         wait_until(lambda: hanging not in _workers(running.process.pid), "the hanging worker's end")
+        wait_until(
+            lambda: bool(_workers(running.process.pid)), "another worker's start"
+        )  # ready is of it then
         wait_until(lambda: _ready(running.http), "a new worker")
         assert act(running.grpc, [[1, 3, 2, 0]]).sources[0] == pb.SOURCE_POLICY
 
