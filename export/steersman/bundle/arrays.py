@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steersman.bundle.errors import BundleCorruptError
+from steersman.bundle.errors import BundleCorruptError, brief
 
 Array = NDArray[Any]
 MAX_BYTES = 256 * 1024 * 1024
@@ -42,8 +42,7 @@ def unpack(data: bytes, where: str) -> dict[str, Array]:
     except BundleCorruptError:
         raise
     except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds for a damaged file
-        reason = " ".join(str(error).split())
-        raise BundleCorruptError(f"not a file of plain arrays: {reason}", where=where) from error
+        raise BundleCorruptError(f"not a file of plain arrays: {brief(error)}", where=where) from error
     for name, array in found.items():
         if not isinstance(array, np.ndarray):  # numpy gives members that are no arrays as bytes
             raise BundleCorruptError(f"not a file of plain arrays: {name!r} is none", where=where)

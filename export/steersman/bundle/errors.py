@@ -70,3 +70,8 @@ class BundleExistsError(BundleError):
     """The version to be written exists already; bundles are never changed in place."""
 
     exit_code = 2
+
+
+def brief(error: Exception, most: int = 200) -> str:
+    """What another's exception says, on one line of so many characters; its kind where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__

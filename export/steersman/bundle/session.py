@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from steersman.bundle.errors import BundleCorruptError
+from steersman.bundle.errors import BundleCorruptError, brief
 from steersman.bundle.pruning import prune
 from steersman.bundle.specs import Contract, Mode
 
@@ -191,8 +191,7 @@ def usual_outputs(offered: tuple[str, ...], mode: Mode) -> tuple[str, ...]:
 
 def reason(error: Exception) -> str:
     """What ONNX Runtime says, on one line and without the paths of whoever built it."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"(?<!\S)/\S+", "…", text)
+    return re.sub(r"(?<!\S)/\S+", "…", brief(error, most=2_000))
 
 
 def _check_names(inputs: AbstractSet[str], outputs: AbstractSet[str], contract: Contract, where: str) -> None:

@@ -49,7 +49,7 @@ def export(  # cap: parameters, one for each option
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
-) -> None:  # cap: function-lines, two for each option
+) -> None:
     """Export an SB3 policy as a verified ONNX bundle, quantized where that changes no decisions.
 
     Nothing that the file contains is run, unless you say --trust-code. The bundle
@@ -57,36 +57,11 @@ def export(  # cap: parameters, one for each option
 
     Exit status: 0 done, 1 a check failed, 2 used wrongly.
     """
+    options_as_typed = locals()  # every option by its name: `command.py` knows what each means
     _require_export_extra()
     from steersman.export.command import parse_settings, run_export
 
-    settings = parse_settings(
-        {
-            "source": source,
-            "repository": repository,
-            "policy": policy,
-            "version": version,
-            "overwrite": overwrite,
-            "env_id": env,
-            "env_import": env_import,
-            "observations": observations,
-            "wrapper": wrapper or (),
-            "declare_wrapper": declare_wrapper or (),
-            "image_layout": image_layout,
-            "vecnormalize": vecnormalize,
-            "algo": algo,
-            "trust_code": trust_code,
-            "import_path": import_path or (),
-            "reference_episodes": reference_episodes,
-            "int8": not no_int8,
-            "require_int8": require_int8,
-            "sign": sign,
-            "seed": seed,
-        },
-        env_kwargs=env_kwargs or [],
-        names={"feature_names": feature_names, "action_names": action_names},
-    )
-    run_export(settings, as_json=json, quiet=quiet)
+    run_export(parse_settings(options_as_typed), as_json=json, quiet=quiet)
 
 
 def verify(

@@ -15,27 +15,39 @@ from steersman.export.errors import ExportUsageError
 from steersman.export.report.display import open_progress, print_export
 from steersman.export.settings import ExportSettings
 
-_OPTIONS = {"env_id": "--env", "source": "SOURCE", "int8": "--no-int8"}
+_FIELDS = {"env": "env_id", "no_int8": "int8"}
+"""Options whose field in the settings has another name."""
+_LISTS = ("feature_names", "action_names")
+_FOR_PRINTING = ("json", "quiet")
 
 
-def parse_settings(
-    values: Mapping[str, Any], *, env_kwargs: Sequence[str], names: Mapping[str, str | None]
-) -> ExportSettings:
-    """Settings from options as typed.
+def parse_settings(options: Mapping[str, Any]) -> ExportSettings:
+    """Settings from the options of the command as typed, by their names; None is one that was not given.
 
     Raises:
         ExportUsageError: Naming the option and what was wrong with it.
     """
-    split = {
-        key: [part.strip() for part in text.split(",")] for key, text in names.items() if text is not None
+    values = {
+        _FIELDS.get(name, name): value
+        for name, value in options.items()
+        if value is not None and name not in _FOR_PRINTING
     }
+    values["int8"] = not values["int8"]
+    values |= {name: [part.strip() for part in values[name].split(",")] for name in _LISTS if name in values}
+    values["env_kwargs"] = _pairs(values.get("env_kwargs", ()))
     try:
-        return ExportSettings.model_validate({**values, **split, "env_kwargs": _pairs(env_kwargs)})
+        return ExportSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        field = str(first["loc"][0])
-        option = _OPTIONS.get(field, f"--{field.replace('_', '-')}")
-        raise ExportUsageError(_described(first), where=option) from error
+        raise ExportUsageError(_described(first), where=_option(str(first["loc"][0]))) from error
+
+
+def _option(field: str) -> str:
+    """How the option of a field is typed."""
+    if field == "source":
+        return "SOURCE"
+    typed = {of: name for name, of in _FIELDS.items()}.get(field, field)
+    return f"--{typed.replace('_', '-')}"
 
 
 def _described(error: ErrorDetails) -> str:

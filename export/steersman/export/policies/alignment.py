@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from steersman.export.nodes import copied_node
+
 PACKET = 16
 """Elements; a multiple of every packet in use (16 floats of AVX-512 and fewer)."""
 
@@ -77,7 +79,7 @@ class _Aligned:
     def _element_wise(self, node: NodeProto, width: int) -> Iterator[NodeProto]:
         yield from self._widen(node.input[0], width)
         output, name = node.output[0], f"{node.output[0]}/wide"
-        yield _like(node, [self.wide[node.input[0]]], name)
+        yield copied_node(node, [self.wide[node.input[0]]], name)
         self.wide[output] = name
         bounds = [self._integers(numbers) for numbers in ([0], [width], [1])]
         flat = len(self._shape(output)) == 2
@@ -92,7 +94,7 @@ class _Aligned:
             return
         before = self.passing.get(name)
         if before is not None and before.input[0] in self.wide:
-            yield _like(before, [self.wide[before.input[0]]], f"{name}/wide")
+            yield copied_node(before, [self.wide[before.input[0]]], f"{name}/wide")
         else:
             flat = name
             if len(self._shape(name)) != 2:
@@ -164,17 +166,6 @@ class _Aligned:
         name = f"aligned/{array.dtype}/{'_'.join(map(str, array.ravel()))}/{array.ndim}"
         self.constants[name] = numpy_helper.from_array(array, name)
         return name
-
-
-def _like(node: NodeProto, inputs: Sequence[str], output: str) -> NodeProto:
-    """The same operation on other tensors."""
-    made = NodeProto()
-    made.CopyFrom(node)
-    made.name = ""
-    del made.input[:], made.output[:]
-    made.input.extend(inputs)
-    made.output.append(output)
-    return made
 
 
 def _needed(nodes: Sequence[NodeProto], outputs: set[str]) -> list[NodeProto]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from steersman.bundle.errors import brief
 from steersman.export.errors import ExportError
 from steersman.export.observations import join
 from steersman.export.policies.family import Acted, Answers, Family
@@ -43,7 +44,7 @@ class Oracle:
             ]
         except (RuntimeError, ValueError) as error:  # such as a distribution of NaN, which cannot be sampled
             raise ExportError(
-                f"SB3's own policy cannot act: {' '.join(str(error).split())[:200]}",
+                f"SB3's own policy cannot act: {brief(error)}",
                 hint="Its weights have likely diverged, or the observations are not those that it knows.",
             ) from error
         return Acted(np.concatenate([part.actions for part in parts]), join([part.state for part in parts]))

@@ -70,14 +70,3 @@ def _taken(node: NodeProto) -> set[str]:
     """Names that a node takes, those that its branches take from outside included."""
     inside = [_taken(inner) for part in node.attribute for inner in part.g.node]
     return set(node.input).union(*inside)
-
-
-def copied_node(node: NodeProto, inputs: Sequence[str], output: str) -> NodeProto:
-    """The same operation on other inputs."""
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    copy.name = ""
-    del copy.input[:], copy.output[:]
-    copy.input.extend(inputs)
-    copy.output.append(output)
-    return copy

@@ -14,7 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from steersman.export.quantization.editing import consumers, copied_node, producer, replace_node
+from steersman.export.nodes import copied_node
+from steersman.export.quantization.editing import consumers, producer, replace_node
 from steersman.export.quantization.layers import Layer
 from steersman.export.quantization.origins import find_bytes, find_origin
 from steersman.export.quantization.ranges import InputScale

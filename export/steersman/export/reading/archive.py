@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from steersman.bundle.digest import sha256
+from steersman.bundle.errors import brief
 from steersman.export.errors import (
     DamagedFileError,
     ExportUsageError,
@@ -114,7 +115,7 @@ class Archive:
             raise
         except Exception as error:  # torch raises many kinds for a malformed file
             raise DamagedFileError(
-                f"the weights cannot be read as plain tensors: {_first_line(error)}", where=where
+                f"the weights cannot be read as plain tensors: {brief(error)}", where=where
             ) from error
         if not isinstance(weights, dict) or not all(map(_is_plain, weights.values())):
             raise DamagedFileError("it does not hold tensors by name", where=where)
@@ -167,7 +168,7 @@ def _members(data: bytes, path: Path) -> dict[str, bytes]:
             return {name: _read(archive, info) if name in wanted else b"" for name, info in found.items()}
     except _BROKEN as error:
         raise DamagedFileError(
-            f"the zip is truncated or damaged: {_first_line(error)}",
+            f"the zip is truncated or damaged: {brief(error)}",
             where=str(path),
             hint="Copy the file again.",
         ) from error
@@ -238,7 +239,3 @@ def _libraries(members: Mapping[str, bytes]) -> dict[str, str]:
             if name:
                 found[name] = match[2]
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,6 +11,7 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
+from steersman.bundle.errors import brief
 from steersman.export.errors import DamagedFileError, UnsupportedError
 from steersman.export.quiet import quietly
 from steersman.export.reading.algorithms import infer_algorithm
@@ -136,9 +137,8 @@ class _Loading:
         except DamagedFileError:
             raise
         except Exception as error:  # classes of the user's may raise anything
-            reason = " ".join(str(error).split())[:200]
             raise DamagedFileError(
-                f"the policy that it describes cannot be built: {reason}", where=str(self.path)
+                f"the policy that it describes cannot be built: {brief(error)}", where=str(self.path)
             ) from error
         known = policy_class.__module__.startswith(("stable_baselines3.", "sb3_contrib."))
         fill(policy, weights, TRAINING_NETWORKS.get(algorithm, ()) if known else (), str(self.path))

@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from steersman.bundle.errors import brief
 from steersman.export.errors import DamagedFileError, UnsupportedError
 from steersman.export.reading.plain import as_array, as_dtype
 from steersman.export.reading.record import Record
@@ -51,8 +52,7 @@ def _tensor(kind: str, state: State, where: str) -> AnySpace:
     try:
         space = build(state)
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DamagedFileError(f"not a {kind} space: {reason}", where=where) from error
+        raise DamagedFileError(f"not a {kind} space: {brief(error)}", where=where) from error
     _check_size(_size(space), where)
     return space
 
@@ -130,28 +130,3 @@ def _dict(state: State, where: str) -> AnySpace:
         elements += _size(space)
         _check_size(elements, where)
     return spaces.Dict(found)  # ordered, so that it is not sorted: SB3 joins features in this order
-
-
-def same_space(one: AnySpace, other: AnySpace) -> bool:
-    """Whether two spaces hold the same values.
-
-    Versions of gym and gymnasium wrote "unbounded" as infinity or as the largest float; both count as it.
-    Keys of Dict spaces may be in another order.
-    """
-    if isinstance(one, spaces.Dict) and isinstance(other, spaces.Dict):
-        return set(one.spaces) == set(other.spaces) and all(
-            same_space(part, other.spaces[key]) for key, part in one.spaces.items()
-        )
-    if isinstance(one, spaces.Box) and isinstance(other, spaces.Box):
-        return one.shape == other.shape and one.dtype == other.dtype and _same_bounds(one, other)
-    return type(one) is type(other) and bool(one == other)
-
-
-def _same_bounds(one: spaces.Box, other: spaces.Box) -> bool:
-    pairs = ((one.low, other.low), (one.high, other.high))
-    return all(np.allclose(_unbounded_as_infinite(a), _unbounded_as_infinite(b)) for a, b in pairs)
-
-
-def _unbounded_as_infinite(bound: NDArray[Any]) -> NDArray[np.float64]:
-    values = bound.astype(np.float64)
-    return np.where(np.abs(values) >= float(np.finfo(np.float32).max), np.copysign(math.inf, values), values)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steersman.bundle.errors import brief
 from steersman.export.errors import ExportError, ExportUsageError, UnsafePickleError
 from steersman.export.reading.allowed import DESCRIBED, PLAIN, canonical
 
@@ -68,9 +69,8 @@ class TrustedReading:
         except ExportError:
             raise
         except Exception as error:  # code of the user's may raise anything
-            reason = " ".join(str(error).split()) or type(error).__name__
             raise ExportUsageError(
-                f"the trusted code cannot be imported: {reason}",
+                f"the trusted code cannot be imported: {brief(error)}",
                 where=where,
                 hint="Name the folder of its modules with --import-path.",
             ) from error

@@ -11,6 +11,7 @@ from itertools import islice
 from pickletools import genops
 from typing import Any, Final
 
+from steersman.bundle.errors import brief
 from steersman.export.errors import DamagedFileError, UnsafePickleError
 from steersman.export.reading.allowed import DESCRIBED, PLAIN, canonical
 from steersman.export.reading.builtin import StandIn
@@ -42,8 +43,7 @@ def read_pickle(data: bytes, where: str, hint: str | None = None) -> object:
     except UnsafePickleError:
         raise
     except Exception as error:  # a malformed pickle may raise anything
-        reason = " ".join(str(error).split())[:_LONGEST_SHOWN] or type(error).__name__
-        raise DamagedFileError(f"the pickle cannot be read: {reason}", where=where) from error
+        raise DamagedFileError(f"the pickle cannot be read: {brief(error)}", where=where) from error
     check_extent(content, where)
     return content
 

@@ -19,7 +19,7 @@ from steersman.export.errors import DamagedFileError, ExportError, UnsafePickleE
 from steersman.export.reading.allowed import PLAIN
 from steersman.export.reading.plain import as_array
 from steersman.export.reading.record import Record, named
-from steersman.export.reading.spaces import as_space, same_space
+from steersman.export.reading.spaces import as_space
 from steersman.export.reading.unpickle import read_pickle
 from unit.export.reading.files import bomb
 
@@ -74,7 +74,7 @@ def test_a_function_pickled_by_value_is_refused() -> None:
 def test_spaces_are_read_whatever_the_protocol(space: spaces.Space[Any], protocol: int) -> None:
     space.seed(1)
     found = as_space(read_pickle(pickle.dumps(space, protocol), "here"), "here")
-    assert same_space(found, space)
+    assert found == space
 
 
 @pytest.mark.parametrize("space", SPACES[3:] + SPACES[:1], ids=str)
@@ -84,7 +84,7 @@ def test_spaces_of_old_gym_and_numpy_are_read(space: spaces.Space[Any]) -> None:
     for new, old in ((b"gymnasium.spaces", b"gym.spaces"), (b"numpy._core.", b"numpy.core.")):
         data = data.replace(new, old)
     assert b"gymnasium" not in data
-    assert same_space(as_space(read_pickle(data, "here"), "here"), space)
+    assert as_space(read_pickle(data, "here"), "here") == space
 
 
 def test_classes_are_named_and_never_imported() -> None:
@@ -188,8 +188,8 @@ def test_keys_stay_in_their_order() -> None:
     found = as_space(read_pickle(pickle.dumps(KEYED), "here"), "here")
     assert isinstance(found, spaces.Dict)
     assert list(found.spaces) == ["b", "a"]
-    assert same_space(found, spaces.Dict(dict(KEYED.spaces)))  # which sorts them
-    assert not same_space(found, spaces.Dict(a=KEYED["a"]))
+    assert found == spaces.Dict(dict(KEYED.spaces))  # which sorts them
+    assert found != spaces.Dict(a=KEYED["a"])
 
 
 @pytest.mark.parametrize("low", [np.nan, 4.0])

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from yaml.composer import ComposerError
 
+from steersman.bundle.errors import brief
 from steersman.export.errors import DamagedFileError
 
 MOST_BYTES = 256 * 1024
@@ -78,7 +79,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(_text_of(path), Loader=_Reader)  # noqa: S506  it is a safe loader
     except Exception as error:  # PyYAML raises a dozen kinds for values that are not what their tags say
-        raise DamagedFileError(f"it cannot be read: {_brief(error)}", where=str(path)) from error
+        raise DamagedFileError(f"it cannot be read: {brief(error)}", where=str(path)) from error
     if not isinstance(content, dict):
         raise DamagedFileError("it holds no mapping", where=str(path))
     return content
@@ -90,10 +91,6 @@ def _text_of(path: Path) -> str:
     if len(content) > MOST_BYTES:
         raise _too_much(f"it is larger than {MOST_BYTES:,} bytes")
     return content.decode()
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _tagged(loader: _Reader, tag: str, node: yaml.Node) -> Any:
