@@ -359,6 +359,7 @@ class ActRequest(_message.Message):
     OBSERVATION_TIMES_UNIX_NANOS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEYS_FIELD_NUMBER: _builtins.int
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    VERSION_LABEL_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Name of the policy."""
     version: _builtins.int
@@ -367,6 +368,8 @@ class ActRequest(_message.Message):
     """Greedy or sampled, for all rows."""
     correlation_id: _builtins.int
     """Comes back in the answer; pairs the two in `ActStream`. Any value the caller likes."""
+    version_label: _builtins.str
+    """A label instead of a version, such as "champion"; the operator says which version carries it. Never both."""
     @_builtins.property
     def observation(self) -> Global___Tensor:
         """The observations as the environment gives them, shape [N, *observation shape] or one row without
@@ -433,10 +436,11 @@ class ActRequest(_message.Message):
         observation_times_unix_nanos: _abc.Iterable[_builtins.int] | None = ...,
         idempotency_keys: _abc.Iterable[_builtins.bytes] | None = ...,
         correlation_id: _builtins.int = ...,
+        version_label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_mask", b"action_mask", "observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_mask", b"action_mask", "correlation_id", b"correlation_id", "episode_ids", b"episode_ids", "episode_starts", b"episode_starts", "episode_tokens", b"episode_tokens", "evidence", b"evidence", "idempotency_keys", b"idempotency_keys", "mode", b"mode", "observation", b"observation", "observation_dict", b"observation_dict", "observation_times_unix_nanos", b"observation_times_unix_nanos", "policy", b"policy", "steps", b"steps", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_mask", b"action_mask", "correlation_id", b"correlation_id", "episode_ids", b"episode_ids", "episode_starts", b"episode_starts", "episode_tokens", b"episode_tokens", "evidence", b"evidence", "idempotency_keys", b"idempotency_keys", "mode", b"mode", "observation", b"observation", "observation_dict", b"observation_dict", "observation_times_unix_nanos", b"observation_times_unix_nanos", "policy", b"policy", "steps", b"steps", "version", b"version", "version_label", b"version_label"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -610,7 +614,11 @@ class ActResponse(_message.Message):
 
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Why the source is not the policy itself, lower_snake_case, one per row; empty string where it is."""
+        """Why the source is not the policy itself, lower_snake_case, one per row; empty string where it is. Two
+        reasons may stand beside the policy as source, since the caller should know: `episode_cut`, the version
+        of the episode's token is no longer served and another began anew, and `episode_state_missing`, a
+        recurrent policy was asked in mid-episode without a token and began anew.
+        """
 
     @_builtins.property
     def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -618,7 +626,9 @@ class ActResponse(_message.Message):
 
     @_builtins.property
     def lanes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Lane of each row: stable, control, canary, shadow or the name of an arm. One per row."""
+        """Lane of each row: stable, control, canary or the name of an arm; pinned where a version was asked for
+        that runs in none. One per row.
+        """
 
     @_builtins.property
     def log_probs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
@@ -646,7 +656,9 @@ class ActResponse(_message.Message):
 
     @_builtins.property
     def episode_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Token to send with the episode's next step, one per row; empty when the server keeps no state for it."""
+        """Token to send with the episode's next step, one per row; empty for rows that name no episode, unless the
+        policy is recurrent. Opaque. It keeps the episode on its version and carries its recurrent state.
+        """
 
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowError]:
@@ -844,6 +856,7 @@ class PolicyVersion(_message.Message):
     VARIANT_FIELD_NUMBER: _builtins.int
     LANES_FIELD_NUMBER: _builtins.int
     CREATED_UNIX_NANOS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version, a positive integer."""
     state: Global___VersionState.ValueType
@@ -860,6 +873,10 @@ class PolicyVersion(_message.Message):
     def lanes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Lanes and arms that this version runs in."""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels that this version carries."""
+
     def __init__(
         self,
         *,
@@ -870,10 +887,11 @@ class PolicyVersion(_message.Message):
         variant: _builtins.str = ...,
         lanes: _abc.Iterable[_builtins.str] | None = ...,
         created_unix_nanos: _builtins.int = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_unix_nanos", b"created_unix_nanos", "detail", b"detail", "digest", b"digest", "lanes", b"lanes", "state", b"state", "variant", b"variant", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_unix_nanos", b"created_unix_nanos", "detail", b"detail", "digest", b"digest", "labels", b"labels", "lanes", b"lanes", "state", b"state", "variant", b"variant", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

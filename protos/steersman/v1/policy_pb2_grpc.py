@@ -79,6 +79,11 @@ class PolicyServiceServicer:
         """Decides many calls over one stream. Answers carry the `correlation_id` of their request and may
         come in another order. What would be the status of an `Act` call is `ActResponse.status` here, so
         that one bad request does not end the stream.
+
+        The stream remembers the last token of each of its episodes, so that callers need not send them: a row
+        with an episode id and without a token goes on where that episode was, unless `episode_starts` says
+        that it begins. Two requests of one episode must not be in flight together. Answers still carry the
+        tokens, with which an episode can go on elsewhere when the stream breaks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

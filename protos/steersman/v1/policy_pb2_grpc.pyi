@@ -47,6 +47,11 @@ class PolicyServiceStub:
     """Decides many calls over one stream. Answers carry the `correlation_id` of their request and may
     come in another order. What would be the status of an `Act` call is `ActResponse.status` here, so
     that one bad request does not end the stream.
+
+    The stream remembers the last token of each of its episodes, so that callers need not send them: a row
+    with an episode id and without a token goes on where that episode was, unless `episode_starts` says
+    that it begins. Two requests of one episode must not be in flight together. Answers still carry the
+    tokens, with which an episode can go on elsewhere when the stream breaks.
     """
     GetPolicy: _grpc.UnaryUnaryMultiCallable[_policy_pb2.GetPolicyRequest, _policy_pb2.PolicyDescription]
     """Describes a policy: its observations, actions, masks, and the versions that are there."""
@@ -69,6 +74,11 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     """Decides many calls over one stream. Answers carry the `correlation_id` of their request and may
     come in another order. What would be the status of an `Act` call is `ActResponse.status` here, so
     that one bad request does not end the stream.
+
+    The stream remembers the last token of each of its episodes, so that callers need not send them: a row
+    with an episode id and without a token goes on where that episode was, unless `episode_starts` says
+    that it begins. Two requests of one episode must not be in flight together. Answers still carry the
+    tokens, with which an episode can go on elsewhere when the stream breaks.
     """
     GetPolicy: _aio.UnaryUnaryMultiCallable[_policy_pb2.GetPolicyRequest, _policy_pb2.PolicyDescription]  # type: ignore[assignment]
     """Describes a policy: its observations, actions, masks, and the versions that are there."""
@@ -100,6 +110,11 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         """Decides many calls over one stream. Answers carry the `correlation_id` of their request and may
         come in another order. What would be the status of an `Act` call is `ActResponse.status` here, so
         that one bad request does not end the stream.
+
+        The stream remembers the last token of each of its episodes, so that callers need not send them: a row
+        with an episode id and without a token goes on where that episode was, unless `episode_starts` says
+        that it begins. Two requests of one episode must not be in flight together. Answers still carry the
+        tokens, with which an episode can go on elsewhere when the stream breaks.
         """
 
     @_abc_1.abstractmethod

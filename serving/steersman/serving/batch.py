@@ -80,7 +80,7 @@ class CallChecker:
         if call.mode not in self._modes:
             message = f"policy {call.policy!r} has no distribution; expected mode greedy"
             raise CallError(Code.FAILED_PRECONDITION, "mode_not_offered", message)
-        return Columns(observations, self._read_mask(call, rows), rows, call.starts)
+        return Columns(observations, self._read_mask(call, rows), rows, _starts(call))
 
     def _read_mask(self, call: Call, rows: int) -> NDArray[np.bool_] | None:
         if call.action_mask is None:
@@ -170,13 +170,21 @@ def _common_rows(observations: Mapping[str, Array]) -> int:
     return rows.pop()
 
 
+def _starts(call: Call) -> int:
+    """Rows that begin an episode, told by `episode_starts` or else by step 0."""
+    return sum(call.episode_starts) if call.episode_starts else list(call.steps).count(0)
+
+
 def _check_per_row_fields(call: Call, rows: int) -> None:
-    lengths = {
-        "episode_ids": len(call.episode_ids),
-        "idempotency_keys": len(call.idempotency_keys),
-        **call.per_row,
-    }
-    for name, length in lengths.items():
+    for name, values in (
+        ("episode_ids", call.episode_ids),
+        ("idempotency_keys", call.idempotency_keys),
+        ("episode_tokens", call.episode_tokens),
+        ("steps", call.steps),
+        ("episode_starts", call.episode_starts),
+        ("observation_times_unix_nanos", call.observation_times),
+    ):
+        length = len(values)
         if length not in {0, rows}:
             raise invalid(name, f"{name} has {length} entries; expected none or {rows}, one per row")
     if any(len(name.encode()) > MAX_EPISODE_ID_BYTES for name in call.episode_ids):

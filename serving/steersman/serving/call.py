@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
 from steersman.bundle.specs import Mode
+from steersman.serving.decision import Reason
 
 Array = NDArray[Any]
 
@@ -38,12 +39,18 @@ class Call:
         action_mask: The mask; None allows everything.
         mode: Greedy or sampled, for all rows.
         version: Version asked for; 0 lets routing choose.
+        version_label: Label asked for instead of a version; empty lets routing choose.
         evidence: Outputs wanted beside the action: `value`, `entropy`, `distribution`.
         episode_ids: One per row, or empty.
         idempotency_keys: One per row, or empty; an empty key lets the server choose the decision id.
-        starts: Number of rows that begin an episode.
-        per_row: Lengths of the request's other per-row fields, by name, to be checked.
+        episode_tokens: One per row, or empty; an empty token is none.
+        steps: Steps of the episode before this one, one per row, or empty.
+        episode_starts: Whether the row begins its episode, one per row, or empty.
+        observation_times: Unix nanoseconds, one per row, or empty.
         arrived_ns: When the transport had the call, `time.perf_counter_ns`.
+        deadline_ns: When its caller stops waiting, on the same clock; 0 for never.
+        refused: Why the policy shall not answer, so that the fallback does; NONE where it shall.
+        tag: Whatever the transport wants to find again beside the outcome.
     """
 
     policy: str
@@ -51,9 +58,15 @@ class Call:
     action_mask: RawTensor | None = None
     mode: Mode = "greedy"
     version: int = 0
+    version_label: str = ""
     evidence: frozenset[str] = frozenset()
     episode_ids: Sequence[str] = ()
     idempotency_keys: Sequence[bytes] = ()
-    starts: int = 0
-    per_row: Mapping[str, int] = field(default_factory=dict)
+    episode_tokens: Sequence[bytes] = ()
+    steps: Sequence[int] = ()
+    episode_starts: Sequence[bool] = ()
+    observation_times: Sequence[int] = ()
     arrived_ns: int = 0
+    deadline_ns: int = 0
+    refused: Reason = Reason.NONE
+    tag: Any = None

@@ -38,7 +38,7 @@ class Source(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why the source is not the policy, or why a row has no action."""
+    """Why the source is not the policy, why a row has no action, or what its caller should know beside it."""
 
     NONE = ""
     """The policy answered."""
@@ -58,6 +58,20 @@ class Reason(StrEnum):
     """The mask forbids every choice of a segment."""
     NO_FEASIBLE_ACTION = "no_feasible_action"
     """Nothing that the fallback chain offers is allowed."""
+    DEADLINE_TOO_NEAR = "deadline_too_near"
+    """The caller's deadline leaves the model no time."""
+    OVERLOAD = "overload"
+    """More rows wait than the server may keep waiting."""
+    EPISODE_TOKEN_INVALID = "episode_token_invalid"  # noqa: S105  a reason, no password
+    """The episode token was not made by this server or its replicas, or was changed."""
+    EPISODE_TOKEN_EXPIRED = "episode_token_expired"  # noqa: S105
+    """The episode token is too old."""
+    EPISODE_TOKEN_MISMATCH = "episode_token_mismatch"  # noqa: S105
+    """The episode token belongs to another policy, episode or step."""
+    EPISODE_CUT = "episode_cut"
+    """The version of the episode's token is no longer served; another one answered, beginning anew."""
+    EPISODE_STATE_MISSING = "episode_state_missing"
+    """A recurrent policy was asked in mid-episode without a token; it answered, beginning anew."""
 
 
 SOURCES: tuple[Source, ...] = tuple(Source)
@@ -111,6 +125,7 @@ class Decisions:
         values: [N] float32, or None when not asked for.
         entropies: [N] float32 in nats, or None when not asked for.
         distribution: [N, P] float32, or None when not asked for.
+        episode_tokens: One per row, empty where there is none; empty altogether where no row has one.
         errors: Rows without an action, in row order.
         interventions: What the safety layers changed, in row order.
     """
@@ -126,6 +141,7 @@ class Decisions:
     values: NDArray[np.float32] | None = None
     entropies: NDArray[np.float32] | None = None
     distribution: NDArray[np.float32] | None = None
+    episode_tokens: list[bytes] = field(default_factory=list)
     errors: list[RowError] = field(default_factory=list)
     interventions: list[Intervention] = field(default_factory=list)
 

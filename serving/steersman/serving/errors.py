@@ -31,6 +31,18 @@ class Code(StrEnum):
     """Not now; try again."""
     INTERNAL = "internal"
     """A defect of the server; the log has the details."""
+    RESOURCE_EXHAUSTED = "resource_exhausted"
+    """More is waiting, or was sent, than the server takes."""
+    CANCELLED = "cancelled"
+    """The caller no longer waits."""
+    UNAUTHENTICATED = "unauthenticated"
+    """The caller did not say who it is, or is not known."""
+    PERMISSION_DENIED = "permission_denied"
+    """The caller may not do that."""
+    ABORTED = "aborted"
+    """Something else was changed meanwhile; look again."""
+    ALREADY_EXISTS = "already_exists"
+    """It is there already."""
 
 
 class CallError(Exception):
@@ -43,16 +55,25 @@ class CallError(Exception):
             the call are quoted in it, and statuses travel in headers of limited size.
         row: True when it is the only row that failed, not the call.
         retryable: True when the same call may succeed if it is sent again.
+        retry_after_s: How long to wait before that, seconds; 0 where the server does not say.
     """
 
     def __init__(
-        self, code: Code, reason: str, message: str, *, row: bool = False, retryable: bool = False
+        self,
+        code: Code,
+        reason: str,
+        message: str,
+        *,
+        row: bool = False,
+        retryable: bool = False,
+        retry_after_s: float = 0.0,
     ) -> None:
         self.code = code
         self.reason = reason
         self.message = message if len(message) <= MAX_MESSAGE else f"{message[: MAX_MESSAGE - 1]}…"
         self.row = row
         self.retryable = retryable or code is Code.UNAVAILABLE
+        self.retry_after_s = retry_after_s
         super().__init__(self.message)
 
 

@@ -12,24 +12,60 @@ from pydantic import Field, TypeAdapter
 
 from steersman.bundle.signature import ASK_NOBODY, Trust
 from steersman.bundle.specs import Spec
+from steersman.serving.access import AccessList
+from steersman.serving.limits import Limits
+from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.snapshot import RoutingSnapshot
+
+TransportKind = Literal["grpcio", "native"]
+
+
+class TlsFiles(Spec):
+    """Files of a TLS listener, PEM. With `client_ca` callers must have a certificate of that authority."""
+
+    certificate: str
+    key: str
+    client_ca: str = ""
 
 
 class Start(Spec):
-    """What a worker needs to begin. `salt` is secret (hex) and is never written to a file or a log."""
+    """What a worker needs to begin. `salt` and `keyring` are secret and are never written to a log.
+
+    Attributes:
+        slot: The worker's number.
+        segment: File of the counters.
+        host: Address for gRPC.
+        port: Port for gRPC, shared by all workers.
+        transport: What answers there.
+        limits: How much it takes.
+        salt: What noise and keyed ids are made from, hex.
+        keyring: What episode tokens are signed with.
+        episode_ttl_s: Seconds that an episode token is good for.
+        cache: Folder for what has been measured on this host.
+        tls: Files of the listener; None for plain text.
+        access: Who may call; None for everybody.
+        trust: Whose signatures bundles need.
+        log_level: debug, info, warning or error.
+        log_json: Whether logs are JSON.
+        snapshot: What to serve.
+    """
 
     type: Literal["start"] = "start"
     slot: int
     segment: str
     host: str
     port: int
+    transport: TransportKind = "grpcio"
+    limits: Limits = Limits()
     salt: str
+    keyring: Keyring
+    episode_ttl_s: float = 86_400.0
     cache: str
-    max_rows: int
-    max_message_bytes: int
+    tls: TlsFiles | None = None
+    access: AccessList | None = None
+    trust: Trust = ASK_NOBODY
     log_level: str
     log_json: bool
-    trust: Trust = ASK_NOBODY
     snapshot: RoutingSnapshot
 
 

@@ -112,7 +112,7 @@ class Planner:
 
     def _plan_policy(self, deployment: Deployment) -> tuple[PolicyRoute, PlannedLane]:
         choice = deployment.lanes.stable.version
-        bundle = self._repository.open(deployment.policy, None if choice == "latest" else choice)
+        bundle = self._repository.open(deployment.policy, choice if isinstance(choice, int) else None)
         self._check_signatures(bundle)
         bundle.verify()
         references = read_references(bundle)

@@ -50,10 +50,30 @@ class ServerSettings(BaseSettings):
         port: Port for gRPC; 0 picks a free one.
         http_host: Address for metrics and health over HTTP.
         http_port: Port for it; 0 picks a free one.
+        control_host: Address for the control service, which moves deployments; loopback by default.
+        control_port: Port for it; 0 picks a free one.
+        transport: What answers gRPC: `native` is many times faster, and only for networks that are trusted
+            (no TLS, no tokens, no limit on a message before it is there). `auto` takes native on loopback or
+            where `trusted_network` is said, if neither TLS nor tokens are on; else grpcio.
+        trusted_network: Whether everybody who can reach the gRPC port is trusted.
+        tls_certificate: PEM file of the listeners' certificate chain.
+        tls_key: PEM file of its key.
+        tls_client_ca: PEM file of the authorities whose certificates callers must have (mTLS).
+        tokens: File of callers' tokens, hashed, with their roles; see `steersman tokens`. Without one
+            everybody may call who can reach the port.
         workers: Number of worker processes.
         state_dir: Folder for what must survive a restart.
+        store: SQLAlchemy URL of the store of deployments; SQLite in the state folder if left out.
+        keyring: File of the keys that episode tokens are signed with, for replicas to share; one of its own
+            in the state folder if left out.
+        episode_ttl_s: Seconds that an episode token is good for after the step that gave it.
+        episode_grace_s: Seconds that a version whose lane was closed stays loaded for the episodes it has.
+        poll_s: Seconds between two looks at the repository for new versions; 0 looks only when told to.
         max_rows: Most rows per call.
         max_message_bytes: Largest request.
+        max_calls: Most calls in flight per worker.
+        max_waiting_rows: Most rows per worker that wait for a model on a thread; beyond that is overload.
+        max_worker_bytes: Resident memory beyond which a worker is replaced by a new one; 0 for no limit.
         lame_duck_s: Seconds between saying NOT_SERVING and refusing calls at shutdown.
         grace_s: Seconds that calls in flight get to finish.
         hang_timeout_s: A worker that gives no sign of life for so long is ended and started again; at least
@@ -74,10 +94,26 @@ class ServerSettings(BaseSettings):
     port: Port = 50051
     http_host: str = "127.0.0.1"
     http_port: Port = 8080
+    control_host: str = "127.0.0.1"
+    control_port: Port = 50052
+    transport: Literal["auto", "grpcio", "native"] = "auto"
+    trusted_network: bool = False
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    tokens: Path | None = None
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     state_dir: Path = Field(default_factory=default_state_dir)
+    store: str = Field(default="", repr=False)
+    keyring: Path | None = None
+    episode_ttl_s: Annotated[float, Field(gt=0)] = 86_400.0
+    episode_grace_s: Annotated[float, Field(ge=0)] = 600.0
+    poll_s: Annotated[float, Field(ge=0)] = 5.0
     max_rows: Annotated[int, Field(ge=1)] = 4096
     max_message_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+    max_calls: Annotated[int, Field(ge=1)] = 4096
+    max_waiting_rows: Annotated[int, Field(ge=1)] = 16384
+    max_worker_bytes: Annotated[int, Field(ge=0)] = 0
     lame_duck_s: Annotated[float, Field(ge=0)] = 0.0
     grace_s: Annotated[float, Field(ge=0)] = 5.0
     hang_timeout_s: Annotated[float, Field(ge=2)] = 10.0

@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from steersman.bundle.errors import UsageError
 from steersman.serving.errors import ServingError
 from steersman.serving.noise import SALT_BYTES
+from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.snapshot import RoutingSnapshot
 
 SALT_FILE = "salt"
+KEYRING_FILE = "keyring.json"
 SALT_FILE_BYTES = 32
 SNAPSHOT_FILE = "routing.json"
 _RUN_PREFIX = "steersman-run-"
@@ -54,6 +58,27 @@ def load_salt(folder: Path) -> bytes:
     if len(salt) < SALT_BYTES:
         raise ServingError("the salt is too short", where=str(file), hint="Delete it to have a new one made.")
     return salt
+
+
+def load_keyring(file: Path) -> Keyring:
+    """The keys of episode tokens: read, or made on the first run (mode 0600).
+
+    Raises:
+        ServingError: The file cannot be read or made.
+        UsageError: It is no keyring.
+    """
+    try:
+        if not file.exists():
+            _create(file, Keyring.new().model_dump_json(indent=1).encode())
+        text = file.read_bytes()
+    except OSError as error:
+        raise _unusable(file, error) from None
+    try:
+        return Keyring.model_validate_json(text)
+    except ValidationError:  # its message would show keys
+        raise UsageError(
+            "no keyring", where=str(file), expected='{"current": id, "keys": {id: 64 hex digits}}'
+        ) from None
 
 
 def _create(file: Path, data: bytes) -> None:

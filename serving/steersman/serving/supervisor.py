@@ -23,11 +23,15 @@ from steersman.serving.counting import counters_layout
 from steersman.serving.errors import ServingError
 from steersman.serving.exposition import make_registry
 from steersman.serving.http import HttpServer
+from steersman.serving.limits import Limits
 from steersman.serving.messages import Routed, Start
 from steersman.serving.planning import Plan, Planner, read_deployments
 from steersman.serving.ports import HeldPort
+from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.settings import ServerSettings
 from steersman.serving.state import (
+    KEYRING_FILE,
+    load_keyring,
     load_salt,
     prepare_ready_file,
     prepare_state_dir,
@@ -58,6 +62,7 @@ class Supervisor:
         self._ending = asyncio.Event()
         self._salt = b""
         self._trust = ASK_NOBODY
+        self._keyring = Keyring.new()
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT.
@@ -72,6 +77,7 @@ class Supervisor:
         if settings.ready_file is not None:
             prepare_ready_file(settings.ready_file)
         self._salt = load_salt(state)
+        self._keyring = load_keyring(settings.keyring or state / KEYRING_FILE)
         with run_folder() as folder, contextlib.closing(HeldPort(settings.host, settings.port)) as port:
             layout = counters_layout(settings.workers, DEFAULT_SLOT_CELLS)
             segment = Segment.create(folder / "counters", layout)
@@ -137,10 +143,16 @@ class Supervisor:
             segment=str(segment.path),
             host=settings.host,
             port=port,
+            limits=Limits(
+                max_rows=settings.max_rows,
+                max_message_bytes=settings.max_message_bytes,
+                max_calls=settings.max_calls,
+                max_waiting_rows=settings.max_waiting_rows,
+            ),
             salt=self._salt.hex(),
+            keyring=self._keyring,
+            episode_ttl_s=settings.episode_ttl_s,
             cache=str(settings.state_dir),
-            max_rows=settings.max_rows,
-            max_message_bytes=settings.max_message_bytes,
             log_level=settings.log_level,
             log_json=not sys.stderr.isatty(),
             trust=self._trust,

@@ -51,10 +51,10 @@ class Worker:
     def __init__(self, start: Start, slot: Slot, writer: asyncio.StreamWriter) -> None:
         self._slot = slot
         self._writer = writer
-        self._engine = Engine(bytes.fromhex(start.salt), start.max_rows)
+        self._engine = Engine(bytes.fromhex(start.salt), start.limits.max_rows)
         self._loader = Loader(slot.block, Path(start.cache), start.trust)
         batcher = Batcher(self._engine, CallCounter(slot))
-        self._server = GrpcioServer(batcher, Address(start.host, start.port), start.max_message_bytes)
+        self._server = GrpcioServer(batcher, Address(start.host, start.port), start.limits.max_message_bytes)
 
     async def run(self, snapshot: RoutingSnapshot, reader: asyncio.StreamReader) -> None:
         """Serves until told to drain, or until the supervisor is gone."""

@@ -135,7 +135,7 @@ def test_calls_of_any_policy_are_decided_together_and_answered_in_order(kit: Kit
         (make_call([[0.0] * 4] * 2, episode_ids=["only one"]), "episode_ids"),
         (make_call([[0.0] * 4], episode_ids=["x" * 300]), "episode_ids"),
         (make_call([[0.0] * 4], idempotency_keys=[b"x" * 65]), "idempotency_keys"),
-        (make_call([[0.0] * 4] * 2, per_row={"steps": 3}), "steps"),
+        (make_call([[0.0] * 4] * 2, steps=[0, 1, 2]), "steps"),
         (make_call([[0.0] * 4], version=7), "version_not_found"),
     ],
 )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from steersman.bundle.specs import Mode
 from steersman.serving.call import Call, RawTensor
 from steersman.serving.decision import REASONS, SOURCES, Decisions, Intervention, RowError
-from steersman.serving.errors import CallError, Code, invalid
+from steersman.serving.errors import CallError, invalid
 from steersman.serving.rpc.status import REASON_CODES, rpc_code
 from steersman.v1 import policy_pb2 as pb
 
@@ -60,12 +60,6 @@ def decode_call(request: pb.ActRequest) -> Call:
     Raises:
         CallError: A field is malformed, whatever the policy.
     """
-    if any(request.episode_tokens):
-        raise CallError(
-            Code.UNIMPLEMENTED,
-            "episode_tokens",
-            "episode_tokens are not issued by this server; leave them empty",
-        )
     return Call(
         policy=request.policy,
         observations=_decode_observations(request),
@@ -74,11 +68,14 @@ def decode_call(request: pb.ActRequest) -> Call:
         else None,
         mode=_decode_mode(request.mode),
         version=request.version,
+        version_label=request.version_label,
         evidence=_decode_evidence(request),
         episode_ids=request.episode_ids,
         idempotency_keys=request.idempotency_keys,
-        starts=_starts(request),
-        per_row=_per_row_lengths(request),
+        episode_tokens=request.episode_tokens,
+        steps=request.steps,
+        episode_starts=request.episode_starts,
+        observation_times=request.observation_times_unix_nanos,
         arrived_ns=perf_counter_ns(),
     )
 
@@ -134,22 +131,6 @@ def _decode_evidence(request: pb.ActRequest) -> frozenset[str]:
     return frozenset(_EVIDENCE[item] for item in request.evidence)
 
 
-def _starts(request: pb.ActRequest) -> int:
-    """Rows that begin an episode, told by `episode_starts` or else by step 0."""
-    if request.episode_starts:
-        return sum(request.episode_starts)
-    return list(request.steps).count(0)
-
-
-def _per_row_lengths(request: pb.ActRequest) -> dict[str, int]:
-    return {
-        "episode_tokens": len(request.episode_tokens),
-        "steps": len(request.steps),
-        "episode_starts": len(request.episode_starts),
-        "observation_times_unix_nanos": len(request.observation_times_unix_nanos),
-    }
-
-
 def uses_plain_numbers(request: pb.ActRequest) -> bool:
     """True when the caller wrote observations as plain numbers; the answer's action then is, too."""
     tensors = request.observation_dict.values() if request.observation_dict else (request.observation,)
@@ -168,6 +149,7 @@ def encode_decisions(decisions: Decisions, request: pb.ActRequest) -> pb.ActResp
         decision_ids=decisions.decision_ids.tobytes(),
         log_probs=decisions.log_probs.tolist(),
         propensities=decisions.propensities.tolist(),
+        episode_tokens=decisions.episode_tokens,
         correlation_id=request.correlation_id,
     )
     _encode_evidence(decisions, response, plain=plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import grpc
@@ -18,6 +19,9 @@ ROW_METADATA_KEY = "steersman-row"
 RETRYABLE_METADATA_KEY = "steersman-retryable"
 """Trailing metadata, "1" when the same call may succeed if it is sent again."""
 
+PUSHBACK_METADATA_KEY = "grpc-retry-pushback-ms"
+"""Trailing metadata with the milliseconds to wait before another try (gRPC A6: clients' libraries obey)."""
+
 STATUS: Mapping[Code, grpc.StatusCode] = {code: grpc.StatusCode[code.name] for code in Code}
 
 REASON_CODES: Mapping[Reason, Code] = {
@@ -29,6 +33,11 @@ REASON_CODES: Mapping[Reason, Code] = {
     Reason.ACTION_MASKED: Code.FAILED_PRECONDITION,
     Reason.MASK_ALL_FALSE: Code.INVALID_ARGUMENT,
     Reason.NO_FEASIBLE_ACTION: Code.FAILED_PRECONDITION,
+    Reason.DEADLINE_TOO_NEAR: Code.DEADLINE_EXCEEDED,
+    Reason.OVERLOAD: Code.RESOURCE_EXHAUSTED,
+    Reason.EPISODE_TOKEN_INVALID: Code.INVALID_ARGUMENT,
+    Reason.EPISODE_TOKEN_EXPIRED: Code.FAILED_PRECONDITION,
+    Reason.EPISODE_TOKEN_MISMATCH: Code.INVALID_ARGUMENT,
 }
 """Code of a call whose only row failed for this reason."""
 
@@ -36,7 +45,10 @@ REASON_CODES: Mapping[Reason, Code] = {
 def trailing_metadata(error: CallError) -> tuple[tuple[str, str], ...]:
     """What a failed call says beside its status."""
     marks = ((ROW_METADATA_KEY, error.row), (RETRYABLE_METADATA_KEY, error.retryable))
-    return ((REASON_METADATA_KEY, error.reason), *((key, "1") for key, marked in marks if marked))
+    metadata = [(REASON_METADATA_KEY, error.reason), *((key, "1") for key, marked in marks if marked)]
+    if error.retry_after_s:
+        metadata.append((PUSHBACK_METADATA_KEY, str(math.ceil(error.retry_after_s * 1e3))))
+    return tuple(metadata)
 
 
 def rpc_code(code: Code) -> int:
