@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.errors import BenchmarkError
 
-METHOD = "Act"
+ACT = "Act"
 GOOD_CODE = "ok"
 GOOD_SOURCE = "policy"
 WORKER_READY = "steersman_worker_ready_timestamp_seconds"
@@ -21,7 +21,7 @@ class Totals:
     """Counters at one moment.
 
     Attributes:
-        calls: Calls of `Act` by status.
+        calls: Calls of one method by status.
         decisions: By source.
         ready_unix_s: Since when each worker answers.
     """
@@ -31,13 +31,13 @@ class Totals:
     ready_unix_s: Mapping[str, float]
 
 
-def read_totals(url: str) -> Totals:
+def read_totals(url: str, method: str = ACT) -> Totals:
     """Reads the counters over HTTP."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:  # noqa: S310  our own server
-        return parse_totals(answer.read().decode())
+        return parse_totals(answer.read().decode(), method)
 
 
-def parse_totals(text: str) -> Totals:
+def parse_totals(text: str, method: str = ACT) -> Totals:
     """The counters in a text in Prometheus' format."""
     calls: dict[str, int] = {}
     decisions: dict[str, int] = {}
@@ -45,7 +45,7 @@ def parse_totals(text: str) -> Totals:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels, value = sample.labels, sample.value
-            if sample.name == "steersman_calls_total" and labels["method"] == METHOD:
+            if sample.name == "steersman_calls_total" and labels["method"] == method:
                 calls[labels["code"]] = int(value)
             elif sample.name == "steersman_decisions_total":
                 decisions[labels["source"]] = decisions.get(labels["source"], 0) + int(value)
@@ -54,19 +54,19 @@ def parse_totals(text: str) -> Totals:
     return Totals(calls, decisions, ready)
 
 
-def verify_counted(before: Totals, after: Totals, calls: int, server: str) -> None:
-    """Checks that the server decided so many calls of one row, all by the policy, and nothing else.
+def verify_counted(before: Totals, after: Totals, calls: int, server: str, *, rows: int = 1) -> None:
+    """Checks that the server decided so many calls of so many rows, all by the policy, and nothing else.
 
     Raises:
         BenchmarkError: It counted something else.
     """
     counted = _difference(before.calls, after.calls)
     decided = _difference(before.decisions, after.decisions)
-    if counted != {GOOD_CODE: calls} or decided != {GOOD_SOURCE: calls}:
+    if counted != {GOOD_CODE: calls} or decided != {GOOD_SOURCE: calls * rows}:
         raise BenchmarkError(
             f"it counted the calls {counted or 'none'} and the decisions {decided or 'none'}",
             where=server,
-            expected=f"{calls} calls of Act that the policy answered",
+            expected=f"{calls} calls of {rows} rows that the policy answered",
         )
 
 

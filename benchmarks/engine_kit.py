@@ -12,8 +12,11 @@ from steersman.monitoring.counters import DEFAULT_SLOT_CELLS, Segment, Slot
 from steersman.serving.call import Call
 from steersman.serving.counting import counters_layout
 from steersman.serving.engine import Engine
+from steersman.serving.episodes import EpisodeKeeper
 from steersman.serving.loader import Loader
 from steersman.serving.planning import Planner
+from steersman.serving.rollout.keyring import Keyring
+from steersman.serving.rollout.tokens import TokenCodec
 from steersman.serving.routing import RoutingTable
 from steersman.serving.rpc.convert import decode_call
 from steersman.serving.runtime import LaneRuntime
@@ -27,14 +30,14 @@ def load_engine(repository: Path, folder: Path) -> Engine:
     segment = Segment.create(folder / "counters", counters_layout(1, DEFAULT_SLOT_CELLS))
     plan = Planner(repository, {}, (), segment.allocator()).plan(generation=1)
     loader = Loader(Slot.open(segment.path, 0).block, folder)
-    engine = Engine(SALT)
+    engine = Engine(SALT, EpisodeKeeper(TokenCodec(Keyring.new()), 3600.0))
     engine.swap(loader.load(plan.snapshot, RoutingTable()))
     return engine
 
 
 def lane_of(engine: Engine, shape: PolicyShape) -> LaneRuntime:
     """The lane that answers for a policy."""
-    return engine.routing.resolve(shape.name, 0)
+    return engine.routing.ready(shape.name).stable
 
 
 def request_of(shape: PolicyShape, rows: int = 1) -> pb.ActRequest:

@@ -28,7 +28,7 @@ class Exchange:
         policy: Name of the policy.
         observation: [features], what the call is about.
         mask: [actions].
-        request: An `ActRequest` of one row.
+        request: An `ActRequest`.
         response: The `ActResponse` to it.
         description: The `PolicyDescription`, which the Python client asks for first.
     """
@@ -56,18 +56,20 @@ def make_request(policy: str, observations: NDArray[np.float32], masks: NDArray[
     )
 
 
-def learn_exchange(address: str, shape: PolicyShape) -> Exchange:
-    """Asks a server once.
+def learn_exchange(address: str, shape: PolicyShape, rows: int = 1) -> Exchange:
+    """Asks a server once, about one row or about as many alike.
 
     Raises:
         BenchmarkError: It does not answer as the policy.
     """
     observation, mask = shape.row()
-    request = make_request(shape.name, observation[None], mask[None]).SerializeToString()
+    request = make_request(
+        shape.name, np.tile(observation, (rows, 1)), np.tile(mask, (rows, 1))
+    ).SerializeToString()
     described = pb.GetPolicyRequest(policy=shape.name).SerializeToString()
     response = call(address, ACT_PATH, request)
     answer = pb.ActResponse.FromString(response)
-    if list(answer.sources) != [pb.SOURCE_POLICY]:
+    if list(answer.sources) != [pb.SOURCE_POLICY] * rows:
         raise BenchmarkError("the policy did not answer", where=address, expected="source POLICY")
     return Exchange(shape.name, observation, mask, request, response, call(address, DESCRIBE_PATH, described))
 

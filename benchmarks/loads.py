@@ -28,5 +28,12 @@ class Load:
         return self.connections * self.streams
 
 
+BATCH_ROWS = 64
+BATCH = "64 rows"
+"""Name of the load that asks for 64 rows a call, one call in flight."""
+STREAM_IN_FLIGHT = 64
+STREAM = "stream"
+"""Name of the load over one `ActStream`, 64 calls in flight."""
+
 SATURATED = Load("saturated", 8, 16)
 LOADS: tuple[Load, ...] = (Load("c1", 1), Load("c8", 8), Load("c64", 64), SATURATED)

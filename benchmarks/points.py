@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.counters import read_totals, verify_counted
+from benchmarks.counters import ACT, read_totals, verify_counted
 from benchmarks.processes import cpu_us_per_call, running_processes, tree
 from benchmarks.servers import Server
 
@@ -69,12 +69,23 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is measured: a server that answers for a policy, and how a load calls it."""
+    """What is measured: a server that answers for a policy, and how a load calls it.
+
+    Attributes:
+        server: The server.
+        policy: Name of the policy.
+        load: Name of the load.
+        drive: Makes the calls.
+        method: What they are counted as.
+        rows: Rows of each.
+    """
 
     server: Server
     policy: str
     load: str
     drive: Driver
+    method: str = ACT
+    rows: int = 1
 
 
 def measure(subject: Subject, calls: int, round_number: int) -> Point:
@@ -84,12 +95,13 @@ def measure(subject: Subject, calls: int, round_number: int) -> Point:
         BenchmarkError: A call failed, or the server counted others than were made.
     """
     server = subject.server
-    totals = read_totals(server.metrics) if server.metrics else None
+    totals = read_totals(server.metrics, subject.method) if server.metrics else None
     before = tree(server.pid, running_processes())
     run = subject.drive(server.address, calls)
     after = tree(server.pid, running_processes())
     if totals is not None and server.metrics:
-        verify_counted(totals, read_totals(server.metrics), calls, server.name)
+        counted = read_totals(server.metrics, subject.method)
+        verify_counted(totals, counted, calls, server.name, rows=subject.rows)
     p50, p99 = np.percentile(run.latencies_us, (50, 99)).tolist()
     return Point(
         server=server.name,

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from benchmarks.engine_figures import DECIDE, ONE_CALL, EngineFigures
 from benchmarks.engine_parts import BARE, DECODE, ENCODE
-from benchmarks.loads import CLIENT, LOADS
+from benchmarks.loads import BATCH, CLIENT, LOADS, STREAM, STREAM_IN_FLIGHT
 from benchmarks.results import Results
 from benchmarks.startup import Start
 from benchmarks.summary import Row, Spread
@@ -18,7 +18,9 @@ LOAD_NOTE = ", ".join(f"{load.name} {load.connections} x {load.streams}" for loa
 SERVER_NOTE = (
     "Medians over rounds. CPU: utime + stime of the processes over calls. Ratios: to the echo of the same "
     "round, median [lowest, highest]. Loads, connections x calls in flight on each: "
-    f"{LOAD_NOTE}; {CLIENT}: the Python client, blocking, 1 x 1."
+    f"{LOAD_NOTE}; {CLIENT}: the Python client, blocking, 1 x 1; "
+    f"{BATCH}: one call of so many in flight, figures are per call; {STREAM}: one ActStream with "
+    f"{STREAM_IN_FLIGHT} calls in flight, made by grpcio in Python."
 )
 ENGINE_NOTE = (
     "CPU microseconds of one thread per row, least disturbed round. N calls: calls of one row each that are "

@@ -13,16 +13,18 @@ from benchmarks.engine_figures import BATCHES, SHAPES, measure_engine
 from benchmarks.engine_kit import load_engine
 from benchmarks.exchange import Exchange, check_server, learn_exchange
 from benchmarks.h2load import h2load, require_h2load
-from benchmarks.loads import CLIENT, LOADS
+from benchmarks.loads import BATCH, BATCH_ROWS, CLIENT, LOADS, STREAM, STREAM_IN_FLIGHT
 from benchmarks.machine import describe_machine
-from benchmarks.points import Driver, Subject
+from benchmarks.points import Driver, Point, Subject
 from benchmarks.policies import DEMO, REFERENCE, PolicyShape, publish
 from benchmarks.results import Results
 from benchmarks.rounds import Pace, measure_in_turn
-from benchmarks.servers import Server, echo, steersman
+from benchmarks.servers import ECHO_MODULES, Server, echo, steersman
 from benchmarks.startup import measure_start
+from benchmarks.stream_load import stream_load
 
 SERVED: tuple[PolicyShape, ...] = (REFERENCE, DEMO)
+ONE_BY_ONE = LOADS[0]
 ENGINE_ROUNDS_PER_ROUND, ENGINE_SHARE = 5, 0.01
 STARTS = 5
 
@@ -92,22 +94,39 @@ def _run_engine(plan: Plan, folder: Path, results: Results, tell: Tell) -> None:
 
 def _run_servers(plan: Plan, folder: Path, results: Results, tell: Tell) -> None:
     repository = _repository(folder / "servers", SERVED, tell)
-    with steersman(repository, folder / "servers.log") as server:
+    with (
+        steersman(repository, folder / "grpcio.log", "grpcio") as grpcio,
+        steersman(repository, folder / "native.log", "native") as native,
+    ):
         for shape in SERVED:
-            _compare(server, shape, plan, results, tell)
+            _compare((grpcio, native), shape, plan, results, tell)
 
 
-def _compare(server: Server, shape: PolicyShape, plan: Plan, results: Results, tell: Tell) -> None:
-    """Measures a policy on the server and on an echo of it, load by load."""
-    exchange = learn_exchange(server.address, shape)
+def _compare(servers: Sequence[Server], shape: PolicyShape, plan: Plan, results: Results, tell: Tell) -> None:
+    """Measures a policy on the servers and on echoes of them, load by load."""
+    exchange = learn_exchange(servers[0].address, shape)
     with ExitStack() as stack:
-        bare = stack.enter_context(echo(exchange))
-        for each in (bare, server):
+        bare = [stack.enter_context(echo(exchange, name)) for name in ECHO_MODULES]
+        compared = (*bare, *servers)
+        for each in compared:
             check_server(each.address, exchange)
         for name, in_flight, drive in _loads(exchange):
             tell(f"{shape.name}, {name}")
-            subjects = [Subject(each, shape.name, name, drive) for each in (bare, server)]
+            subjects = [Subject(each, shape.name, name, drive) for each in compared]
             results.points += measure_in_turn(subjects, plan.pace, in_flight)
+    tell(f"{shape.name}, {BATCH} and {STREAM}")
+    results.points += _compare_modes(servers, exchange, shape, plan.pace)
+
+
+def _compare_modes(
+    servers: Sequence[Server], exchange: Exchange, shape: PolicyShape, pace: Pace
+) -> list[Point]:
+    """Measures what an echo has no counterpart of: calls of many rows, and a stream."""
+    batch = h2load(ONE_BY_ONE, learn_exchange(servers[0].address, shape, BATCH_ROWS))
+    stream = stream_load(exchange, STREAM_IN_FLIGHT)
+    batches = [Subject(each, shape.name, BATCH, batch, rows=BATCH_ROWS) for each in servers]
+    streams = [Subject(each, shape.name, STREAM, stream, method="ActStream") for each in servers]
+    return [*measure_in_turn(batches, pace, 1), *measure_in_turn(streams, pace, STREAM_IN_FLIGHT)]
 
 
 def _loads(exchange: Exchange) -> list[tuple[str, int, Driver]]:

@@ -1,11 +1,14 @@
 """Generate the Python code of every .proto file, beside it; `--check` compares instead of writing.
 
 The folder `protos/` is a source root, so a proto package is a Python package (`steersman.v1`) and what protoc
-writes imports correctly as it is: nothing is patched.
+writes imports correctly as it is. One thing is patched: a proto whose package is not its folder has the names
+of somebody else's protocol, which others generate code for, too. Its descriptors go to a pool of their own,
+`POOL` of the folder's package, for one pool cannot hold both.
 """
 
 import argparse
 import difflib
+import re
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
+POOL_IMPORT = "from google.protobuf import descriptor_pool as _descriptor_pool\n"
+DEFAULT_POOL = "_descriptor_pool.Default()"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,7 +77,25 @@ def generate(root: Path, target: Path) -> dict[str, str]:
     if subprocess.run(command, check=False).returncode != 0:
         sys.exit("protoc found the error above; nothing was changed")
     drop_empty_services(target)
+    for proto in protos:
+        if not named_as_its_folder(root / proto, proto):
+            use_own_pool(target / proto.replace(".proto", "_pb2.py"), Path(proto).parent)
     return generated_files(target)
+
+
+def named_as_its_folder(path: Path, name: str) -> bool:
+    """Whether the proto's package is the Python package that its folder is."""
+    declared = re.search(r"^package ([\w.]+);", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return declared is None or declared[1] == ".".join(Path(name).parent.parts)
+
+
+def use_own_pool(path: Path, folder: Path) -> None:
+    """Register the descriptors of a generated module in the pool of its package instead of everybody's."""
+    text = path.read_text(encoding="utf-8")
+    if POOL_IMPORT not in text or DEFAULT_POOL not in text:
+        sys.exit(f"{path.name}: protoc writes something else than it did; use_own_pool must learn it")
+    own = f"import {'.'.join(folder.parts)} as _package\n"
+    path.write_text(text.replace(POOL_IMPORT, own).replace(DEFAULT_POOL, "_package.POOL"), encoding="utf-8")
 
 
 def drop_empty_services(target: Path) -> None:

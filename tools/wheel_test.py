@@ -137,7 +137,8 @@ def server(prefix: Path, repository: Path, folder: Path) -> Iterator[dict[str, s
     """A server on free ports, from ready to stopped by SIGTERM with exit code 0."""
     ready, work = folder / "ready.json", folder / "work"
     work.mkdir()
-    options = ("--repository", repository, "--port", "0", "--http-port", "0", "--ready-file", ready)
+    ports = ("--port", "0", "--http-port", "0", "--control-port", "0")
+    options = ("--repository", repository, *ports, "--ready-file", ready)
     command = [str(part) for part in (prefix / "bin" / "steersman", "serve", *options)]
     process = subprocess.Popen(command, cwd=work, env=image_environment(work))
     try:

@@ -166,8 +166,8 @@ def test_a_bundle_with_one_changed_byte_is_refused(tmp_path: Path, file: str) ->
 def test_a_port_in_use_is_named(repository: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        for option in ("--port", "--http-port"):
-            ports = {"--port": "0", "--http-port": "0", option: port}
+        for option in ("--port", "--http-port", "--control-port"):
+            ports = {"--port": "0", "--http-port": "0", "--control-port": "0", option: port}
             flags = [word for pair in ports.items() for word in pair]
             finished = serve("--repository", str(repository), *flags, *_state(tmp_path))
             assert finished.returncode == 1
@@ -255,7 +255,7 @@ def test_the_supervisor_imports_no_torch() -> None:
 
 
 def _ports() -> list[str]:
-    return ["--port", "0", "--http-port", "0"]
+    return ["--port", "0", "--http-port", "0", "--control-port", "0"]
 
 
 def _state(folder: Path) -> list[str]:

@@ -11,9 +11,11 @@ import pytest
 from steersman.monitoring.blocks import Allocator
 from steersman.monitoring.counters import Segment
 from steersman.serving.counting import counters_layout
+from steersman.serving.limits import Limits
 from steersman.serving.messages import Routed, Start
 from steersman.serving.planning import Planner
 from steersman.serving.ports import HeldPort
+from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.snapshot import RoutingSnapshot
 from steersman.serving.worker_process import WorkerProcess
 from support.toy_bundle import publish_toy
@@ -45,9 +47,9 @@ class Setting:
             host="127.0.0.1",
             port=self.port.port,
             salt=bytes(32).hex(),
+            keyring=Keyring.new(),
             cache=str(folder),
-            max_rows=64,
-            max_message_bytes=1 << 20,
+            limits=Limits(max_rows=64, max_message_bytes=1 << 20),
             log_level="error",
             log_json=True,
             snapshot=self.snapshot(1),

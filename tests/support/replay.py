@@ -12,9 +12,12 @@ from steersman.monitoring.counters import Segment, Slot
 from steersman.serving.counting import counters_layout
 from steersman.serving.decision import Decisions
 from steersman.serving.engine import Engine
+from steersman.serving.episodes import EpisodeKeeper
 from steersman.serving.loader import Loader
 from steersman.serving.planning import Planner
 from steersman.serving.rollout.deployment import Deployment
+from steersman.serving.rollout.keyring import Keyring
+from steersman.serving.rollout.tokens import TokenCodec
 from steersman.serving.routing import RoutingTable
 from steersman.serving.rpc.convert import decode_call, encode_decisions
 from steersman.v1 import policy_pb2 as pb
@@ -66,7 +69,7 @@ def replay(repository: Path, requests: Sequence[pb.ActRequest]) -> list[pb.ActRe
         plan = Planner(repository, deployment, (), segment.allocator()).plan(generation=1)
         if plan.failures:
             raise plan.failures["toy"]
-        engine = Engine(SALT)
+        engine = Engine(SALT, EpisodeKeeper(TokenCodec(Keyring(current=1, keys={1: SALT.hex()})), 3600.0))
         loader = Loader(Slot.open(segment.path, 0).block, Path(folder))
         engine.swap(loader.load(plan.snapshot, RoutingTable()))
         return [_answer(engine, request) for request in requests]

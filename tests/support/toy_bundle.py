@@ -77,16 +77,27 @@ def publish_toy(
     *,
     int8: bytes | None = None,
     weights: NDArray[np.float32] = WEIGHTS,
+    certified: NDArray[np.float32] | None = None,
 ) -> Bundle:
-    """Writes the next version of a toy policy; `int8` is the content of a second variant."""
+    """Writes the next version of a toy policy.
+
+    Args:
+        root: The repository.
+        policy: Its name.
+        contract: Its contract; four features and three actions if left out.
+        int8: Content of a second variant.
+        weights: Of the discrete policy.
+        certified: Other weights whose answers the certificate holds, so that no host can certify it.
+    """
     contract = contract or discrete_contract()
     digest = contract_digest(contract)
     graph = _discrete_graph(contract, weights) if contract.distribution == "categorical" else _box_graph()
     model = _model(graph, digest)
+    witness = model if certified is None else _model(_discrete_graph(contract, certified), digest)
     models = {"fp32": ("policy.onnx", model)} | ({"int8": ("policy.int8.onnx", int8)} if int8 else {})
     files = {
         **dict(models.values()),
-        CERTIFICATE_FILE: _certificate(model, contract, digest).pack(),
+        CERTIFICATE_FILE: _certificate(witness, contract, digest).pack(),
         REFERENCE_FILE: pack_references(
             {mode: build_reference(*_episodes(model, contract, digest), contract) for mode in contract.modes}
         ),

@@ -1,19 +1,8 @@
-"""A real gRPC server that keeps `steersman.v1` on three toy policies, and fails on demand.
-
-Every answer can be worked out by hand:
-    gate    4 float32 -> Discrete(3) from 10; greedy is the largest of the first three features, if allowed
-    arm     Dict of pose float32 [2] and gear int64 [] -> Box [2]; pose times gear
-    memory  uint8 [2, 2] -> MultiDiscrete [2, 3]; recurrent: each answer's token must come with the next step
-A NaN that gate observes is answered by the fallback lean, the last allowed choice; so is a wanted choice that
-the mask forbids if the fourth feature is negative. A mask that allows nothing fails the row. Repeating an
-idempotency key repeats the decision id.
-"""
+"""A real gRPC server that keeps `steersman.v1` on the toy policies, and fails on demand."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-import os
+import threading
 from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
@@ -21,80 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import grpc
-import numpy as np
 
 from steersman.v1 import policy_pb2 as pb
 from steersman.v1 import policy_pb2_grpc as rpc
+from support.toy_policies import CREATED_NANOS, POLICIES, decide, read
 
-NAN = math.nan
-CREATED_NANOS = 1_700_000_000_000_001_000
-DTYPES = {pb.DTYPE_FLOAT32: "<f4", pb.DTYPE_INT64: "<i8", pb.DTYPE_UINT8: "u1", pb.DTYPE_BOOL: "?"}
+__all__ = ["CREATED_NANOS", "POLICIES", "Fault", "Toy", "abort", "toy_server"]
 
-VERSIONS = [
-    pb.PolicyVersion(
-        version=7,
-        state=pb.VERSION_STATE_READY,
-        digest="ab" * 32,
-        variant="int8",
-        lanes=["stable"],
-        created_unix_nanos=CREATED_NANOS,
-    ),
-    pb.PolicyVersion(version=6, state=pb.VERSION_STATE_FAILED, detail="its certificate does not hold"),
-]
-MODES: list[pb.ActionMode.ValueType] = [pb.ACTION_MODE_GREEDY, pb.ACTION_MODE_SAMPLED]
-POLICIES = {
-    "gate": pb.PolicyDescription(
-        policy="gate",
-        observations=[
-            pb.ObservationSpec(
-                dtype=pb.DTYPE_FLOAT32,
-                shape=[4],
-                low=[-math.inf],
-                high=[math.inf],
-                feature_names=list("abcd"),
-            )
-        ],
-        action=pb.ActionSpec(
-            kind=pb.ACTION_KIND_DISCRETE,
-            dtype=pb.DTYPE_INT64,
-            nvec=[3],
-            start=10,
-            names=["left", "stay", "right"],
-        ),
-        action_mask=pb.ActionMaskSpec(segments=[3]),
-        modes=MODES,
-        algorithm="PPO",
-        environment="Gate-v0",
-        versions=VERSIONS,
-        distribution=pb.DISTRIBUTION_KIND_CATEGORICAL,
-        contract_digest="cd" * 32,
-    ),
-    "arm": pb.PolicyDescription(
-        policy="arm",
-        observations=[
-            pb.ObservationSpec(key="pose", dtype=pb.DTYPE_FLOAT32, shape=[2], low=[-1], high=[1]),
-            pb.ObservationSpec(key="gear", dtype=pb.DTYPE_INT64, low=[0], high=[5]),
-        ],
-        action=pb.ActionSpec(
-            kind=pb.ACTION_KIND_BOX, dtype=pb.DTYPE_FLOAT32, shape=[2], low=[-5, -5], high=[5, 5]
-        ),
-        modes=MODES,
-        versions=VERSIONS[:1],
-        distribution=pb.DISTRIBUTION_KIND_GAUSSIAN,
-    ),
-    "memory": pb.PolicyDescription(
-        policy="memory",
-        observations=[pb.ObservationSpec(dtype=pb.DTYPE_UINT8, shape=[2, 2], low=[0], high=[255])],
-        action=pb.ActionSpec(
-            kind=pb.ACTION_KIND_MULTI_DISCRETE, dtype=pb.DTYPE_INT64, shape=[2], nvec=[2, 3]
-        ),
-        action_mask=pb.ActionMaskSpec(segments=[2, 3]),
-        recurrent=True,
-        modes=MODES[:1],
-        versions=VERSIONS[:1],
-        distribution=pb.DISTRIBUTION_KIND_Q_VALUES,
-    ),
-}
+
+def open_gate() -> threading.Event:
+    """A gate that lets all pass."""
+    gate = threading.Event()
+    gate.set()
+    return gate
 
 
 @dataclass
@@ -106,17 +34,38 @@ class Fault:
     details: str
     reason: str
     marks: tuple[str, ...]
+    pushback: str | None = None
 
 
 @dataclass
 class Toy(rpc.PolicyServiceServicer):
-    """The servicer; what it was asked is in `requests`."""
+    """The servicer.
+
+    Attributes:
+        requests: What it was asked.
+        faults: What the next calls end with.
+        outcomes: What was reported, by key.
+        answer_edits: Columns of an answer that are replaced.
+        episodes: How many began.
+        tokens: Bearer tokens that it knows; any caller will do where there are none.
+        gate: While it is closed, `Act` waits.
+        entered: Released by each `Act` that comes to the gate.
+        poison: A first feature that makes a whole call invalid.
+        shuffle: So many answers of a stream are collected, then sent in reverse.
+        streams: How many were opened.
+    """
 
     requests: list[Any] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     outcomes: dict[bytes, pb.Outcome] = field(default_factory=dict)
     answer_edits: dict[str, Any] = field(default_factory=dict)
     episodes: int = 0
+    tokens: set[str] = field(default_factory=set)
+    gate: threading.Event = field(default_factory=open_gate)
+    entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    poison: float | None = None
+    shuffle: int = 1
+    streams: int = 0
 
     def fail(
         self,
@@ -125,9 +74,11 @@ class Toy(rpc.PolicyServiceServicer):
         details: str = "as you wish",
         reason: str = "",
         marks: tuple[str, ...] = (),
+        *,
+        pushback: str | None = None,
     ) -> None:
         """The next `times` calls end with this status; marks are "row" and "retryable"."""
-        self.faults.append(Fault(code, times, details, reason, marks))
+        self.faults.append(Fault(code, times, details, reason, marks, pushback))
 
     def of(self, kind: type[Any]) -> list[Any]:
         """The requests of one kind."""
@@ -135,12 +86,54 @@ class Toy(rpc.PolicyServiceServicer):
 
     def Act(self, request: pb.ActRequest, context: Any) -> pb.ActResponse:  # noqa: N802
         self._note(request, context)
-        description = self._find(request.policy, context)
-        answer = decide(request, description)
+        answer = self._decide(request, context)
         if len(answer.sources) == 1 and answer.errors:
             error = answer.errors[0]
             marks = ("row", "retryable") if error.retryable else ("row",)
             abort(context, status(error.code), error.message, error.reason, marks)
+        return answer
+
+    def ActStream(self, requests: Iterator[pb.ActRequest], context: Any) -> Iterator[pb.ActResponse]:  # noqa: N802
+        self.streams += 1
+        held: list[pb.ActResponse] = []
+        for request in requests:
+            self._note(request, context)
+            answer = self._stream_answer(request, context)
+            answer.correlation_id = request.correlation_id
+            held.append(answer)
+            if len(held) >= self.shuffle:
+                yield from reversed(held)
+                held.clear()
+
+    def _stream_answer(self, request: pb.ActRequest, context: Any) -> pb.ActResponse:
+        if request.policy not in POLICIES:
+            status = pb.CallStatus(
+                code=grpc.StatusCode.NOT_FOUND.value[0],
+                message=f"there is no policy {request.policy!r}",
+                reason="policy_not_found",
+            )
+            return pb.ActResponse(status=status)
+        answer = self._decide(request, context)
+        if len(answer.sources) == 1 and answer.errors:
+            error = answer.errors[0]
+            answer.status.CopyFrom(
+                pb.CallStatus(
+                    code=error.code,
+                    message=error.message,
+                    reason=error.reason,
+                    row=True,
+                    retryable=error.retryable,
+                )
+            )
+        return answer
+
+    def _decide(self, request: pb.ActRequest, context: Any) -> pb.ActResponse:
+        description = self._find(request.policy, context)
+        self.entered.release()
+        self.gate.wait(30)
+        if self.poison is not None and self.poison in read(request.observation)[:, 0]:
+            abort(context, grpc.StatusCode.INVALID_ARGUMENT, "poison", "observation_poison")
+        answer = decide(request, description)
         failed = {error.row for error in answer.errors}
         self.episodes += sum(start and row not in failed for row, start in enumerate(request.episode_starts))
         for name, value in self.answer_edits.items():
@@ -175,12 +168,15 @@ class Toy(rpc.PolicyServiceServicer):
 
     def _note(self, request: Any, context: Any) -> None:
         self.requests.append(request)
+        sent = dict(context.invocation_metadata()).get("authorization", "")
+        if self.tokens and sent.removeprefix("Bearer ") not in self.tokens:
+            abort(context, grpc.StatusCode.UNAUTHENTICATED, "a token is needed", "token_unknown")
         if self.faults:
             fault = self.faults[0]
             fault.times -= 1
             if fault.times == 0:
                 self.faults.pop(0)
-            abort(context, fault.code, fault.details, fault.reason, fault.marks)
+            abort(context, fault.code, fault.details, fault.reason, fault.marks, pushback=fault.pushback)
 
     def _find(self, policy: str, context: Any) -> pb.PolicyDescription:
         if policy not in POLICIES:
@@ -189,12 +185,20 @@ class Toy(rpc.PolicyServiceServicer):
 
 
 def abort(
-    context: Any, code: grpc.StatusCode, details: str, reason: str, marks: tuple[str, ...] = ()
+    context: Any,
+    code: grpc.StatusCode,
+    details: str,
+    reason: str,
+    marks: tuple[str, ...] = (),
+    *,
+    pushback: str | None = None,
 ) -> NoReturn:
     """Ends the call as a Steersman server does."""
-    if reason:
-        marked = ((f"steersman-{mark}", "1") for mark in marks)
-        context.set_trailing_metadata((("steersman-reason", reason), *marked))
+    trailing = [("steersman-reason", reason)] if reason else []
+    trailing += [(f"steersman-{mark}", "1") for mark in marks]
+    trailing += [("grpc-retry-pushback-ms", pushback)] if pushback is not None else []
+    if trailing:
+        context.set_trailing_metadata(tuple(trailing))
     context.abort(code, details)
     raise AssertionError  # abort raises
 
@@ -204,128 +208,23 @@ def status(number: int) -> grpc.StatusCode:
     return next(code for code in grpc.StatusCode if code.value[0] == number)
 
 
-def decide(request: pb.ActRequest, description: pb.PolicyDescription) -> pb.ActResponse:
-    """The answer, with every column."""
-    tensors = request.observation_dict or {"": request.observation}
-    rows = {key: read(tensor) for key, tensor in tensors.items()}
-    count = len(next(iter(rows.values())))
-    keys = request.idempotency_keys or [os.urandom(16) for _ in range(count)]
-    nothing = [NAN] * count
-    answer = pb.ActResponse(
-        sources=[pb.SOURCE_EXPLORATION if request.mode == pb.ACTION_MODE_SAMPLED else pb.SOURCE_POLICY]
-        * count,
-        reasons=[""] * count,
-        versions=[request.version or 7] * count,
-        lanes=["canary" if name.startswith("canary") else "stable" for name in request.episode_ids]
-        or ["stable"] * count,
-        decision_ids=b"".join(hashlib.sha256(key).digest()[:16] for key in keys),
-        log_probs=[-0.5] * count if request.mode == pb.ACTION_MODE_SAMPLED else nothing,
-        propensities=[0.1] * count if request.mode == pb.ACTION_MODE_SAMPLED else nothing,
-        correlation_id=request.correlation_id,
-    )
-    actions = DECIDERS[description.policy](request, rows, answer)
-    dtype = description.action.dtype
-    answer.action.CopyFrom(pb.Tensor(dtype=dtype, shape=actions.shape, data=actions.tobytes()))
-    add_evidence(request, answer, count)
-    return answer
-
-
-def read(tensor: pb.Tensor) -> np.ndarray:
-    """The tensor as the client must send it: typed bytes and a shape."""
-    return np.frombuffer(tensor.data, DTYPES[tensor.dtype]).reshape(tuple(tensor.shape))
-
-
-def add_evidence(request: pb.ActRequest, answer: pb.ActResponse, count: int) -> None:
-    """What was asked for, and nothing else."""
-    if pb.EVIDENCE_VALUE in request.evidence:
-        answer.values.extend([1.5, *[NAN] * (count - 1)])
-    if pb.EVIDENCE_ENTROPY in request.evidence:
-        answer.entropies.extend([0.25] * count)
-    if pb.EVIDENCE_DISTRIBUTION in request.evidence:
-        spread = np.arange(count * 3, dtype="<f4").reshape(count, 3)
-        answer.distribution.CopyFrom(
-            pb.Tensor(dtype=pb.DTYPE_FLOAT32, shape=spread.shape, data=spread.tobytes())
-        )
-
-
-def fail_row(answer: pb.ActResponse, row: int, code: grpc.StatusCode, reason: str, message: str) -> None:
-    """One row has no action."""
-    answer.errors.add(row=row, reason=reason, message=message, code=code.value[0])
-    answer.sources[row] = pb.SOURCE_UNSPECIFIED
-    answer.reasons[row] = reason
-
-
-def decide_gate(request: pb.ActRequest, rows: dict[str, np.ndarray], answer: pb.ActResponse) -> np.ndarray:
-    """The largest allowed feature."""
-    features = rows[""]
-    allowed = (
-        read(request.action_mask) if request.HasField("action_mask") else np.ones((len(features), 3), bool)
-    )
-    actions = np.zeros(len(features), "<i8")
-    for row, (values, mask) in enumerate(zip(features, allowed, strict=True)):
-        if not mask.any():
-            message = "the action mask forbids every choice"
-            fail_row(answer, row, grpc.StatusCode.INVALID_ARGUMENT, "mask_all_false", message)
-        elif np.isnan(values).any():
-            actions[row] = lean(answer, row, mask, "observation_non_finite", None)
-        elif values[3] < 0 and not mask[values[:3].argmax()]:
-            actions[row] = lean(answer, row, mask, "action_masked", 10 + int(values[:3].argmax()))
-        else:
-            actions[row] = 10 + np.where(mask, values[:3], -np.inf).argmax()
-    return actions
-
-
-def lean(answer: pb.ActResponse, row: int, mask: np.ndarray, reason: str, wanted: int | None) -> int:
-    """The fallback's action, said in the answer."""
-    action = 10 + int(np.flatnonzero(mask)[-1])
-    before, after = (
-        None if a is None else pb.Tensor(dtype=pb.DTYPE_INT64, values=[a]) for a in (wanted, action)
-    )
-    answer.sources[row] = pb.SOURCE_FALLBACK
-    answer.reasons[row] = reason
-    answer.interventions.add(
-        row=row, layer="fallback", name="lean", reason=reason, before=before, after=after, margin=NAN
-    )
-    return action
-
-
-def decide_arm(request: pb.ActRequest, rows: dict[str, np.ndarray], answer: pb.ActResponse) -> np.ndarray:
-    """Pose times gear."""
-    actions: np.ndarray = (rows["pose"] * rows["gear"][:, None]).astype("<f4")
-    return actions
-
-
-def decide_memory(request: pb.ActRequest, rows: dict[str, np.ndarray], answer: pb.ActResponse) -> np.ndarray:
-    """The parity of the first byte, and how many steps came before."""
-    count = len(rows[""])
-    steps = request.steps or [0] * count
-    tokens = request.episode_tokens or [b""] * count
-    names = request.episode_ids or [""] * count
-    actions = np.zeros((count, 2), "<i8")
-    for row, (name, step, token) in enumerate(zip(names, steps, tokens, strict=True)):
-        expected = f"{name}:{step}".encode() if step else b""
-        if token != expected or (request.episode_starts and request.episode_starts[row] != (step == 0)):
-            message = f"the token is not that of step {step} of episode {name!r}"
-            fail_row(answer, row, grpc.StatusCode.FAILED_PRECONDITION, "no_feasible_action", message)
-        actions[row] = (rows[""][row, 0, 0] % 2, step % 3)
-        answer.episode_tokens.append(f"{name}:{step + 1}".encode())
-    return actions
-
-
-DECIDERS = {"gate": decide_gate, "arm": decide_arm, "memory": decide_memory}
-
-
 @contextmanager
-def toy_server(toy: Toy, *, health: Any = None) -> Iterator[str]:
+def toy_server(
+    toy: Toy, *, health: Any = None, credentials: grpc.ServerCredentials | None = None
+) -> Iterator[str]:
     """Serves on a free port of this host; gives the address."""
-    with futures.ThreadPoolExecutor(4) as pool:
+    with futures.ThreadPoolExecutor(32) as pool:
         server = grpc.server(pool)
         rpc.add_PolicyServiceServicer_to_server(toy, server)
         if health is not None:
             from grpc_health.v1 import health_pb2_grpc
 
             health_pb2_grpc.add_HealthServicer_to_server(health, server)
-        port = server.add_insecure_port("127.0.0.1:0")
+        if credentials is None:
+            port = server.add_insecure_port("127.0.0.1:0")
+        else:
+            port = server.add_secure_port("127.0.0.1:0", credentials)
         server.start()
         yield f"127.0.0.1:{port}"
+        toy.gate.set()
         server.stop(None).wait()

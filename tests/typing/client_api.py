@@ -8,8 +8,12 @@ import numpy as np
 
 from steersman.client import (
     Action,
+    ActStream,
+    AsyncActStream,
     AsyncEpisode,
     AsyncPolicyClient,
+    AsyncPolicyStream,
+    Coalesce,
     Decision,
     Decisions,
     DistributionKind,
@@ -19,7 +23,9 @@ from steersman.client import (
     Policy,
     PolicyClient,
     PolicyDescription,
+    PolicyStream,
     PolicySummary,
+    ReplicaStatus,
     Source,
 )
 
@@ -52,6 +58,26 @@ def blocking() -> None:
             client.act_batch("cartpole", [OBSERVATION], episode_ids=["name"])
 
 
+def options() -> None:
+    PolicyClient(["a:1", "b:1"], hedge_after=0.02, coalesce=Coalesce(max_rows=8))
+    PolicyClient("a:1", hedge_after="auto", coalesce=True, token="t", allow_insecure_token=True)
+    PolicyClient("a:1", token=lambda: "t", ca=b"...", certificate="client.pem", key="client.key")
+    AsyncPolicyClient(("a:1",), token="t", ca="ca.pem")
+
+
+def streams(client: PolicyClient) -> None:
+    assert_type(client.replicas, tuple[ReplicaStatus, ...])
+    assert_type(client.act("cartpole", OBSERVATION, version="champion"), Decision)
+    with client.stream(max_in_flight=8) as stream:
+        assert_type(stream, ActStream)
+        assert_type(stream.act("cartpole", OBSERVATION, episode_id="7"), Decision)
+        assert_type(stream.act_batch("cartpole", [OBSERVATION]), Decisions)
+        assert_type(stream.policy("cartpole").episode(), Episode)
+    with client.policy("cartpole", version="champion").stream() as policy:
+        assert_type(policy, PolicyStream)
+        assert_type(policy.act(OBSERVATION, episode_id="7"), Decision)
+
+
 async def asyncio() -> None:
     async with AsyncPolicyClient("127.0.0.1:50051") as client:
         assert_type(await client.act("cartpole", OBSERVATION), Decision)
@@ -60,6 +86,11 @@ async def asyncio() -> None:
         async with client.policy("cartpole").episode() as episode:
             assert_type(episode, AsyncEpisode)
             assert_type(await episode.act(OBSERVATION, mask=[1, 0]), Decision)
+        async with client.stream() as stream:
+            assert_type(stream, AsyncActStream)
+            assert_type(await stream.act("cartpole", OBSERVATION), Decision)
+        async with client.policy("cartpole").stream() as policy:
+            assert_type(policy, AsyncPolicyStream)
 
 
 def wrong(client: PolicyClient, decision: Decision) -> None:
@@ -69,5 +100,8 @@ def wrong(client: PolicyClient, decision: Decision) -> None:
     client.act("cartpole", OBSERVATION, evidence=["mood"])  # type: ignore[list-item]
     client.act("cartpole", OBSERVATION, mask=[True])  # type: ignore[call-arg]
     client.policy("cartpole").act(OBSERVATION, action_mask=[True])  # type: ignore[call-arg]
+    client.act("cartpole", OBSERVATION, version=1.0)  # type: ignore[arg-type]
+    PolicyClient("a:1", hedge_after="often")  # type: ignore[arg-type]
+    PolicyClient("a:1", tokn="t")  # type: ignore[call-arg]
     client.policies(7)  # type: ignore[arg-type]
     decision.action = 1  # type: ignore[misc]

@@ -280,6 +280,40 @@ class Contract(Spec):
         return sum(self.action.mask_segments)
 
 
+def specs_difference(one: Contract, other: Contract) -> str | None:
+    """The first thing by which callers could tell one contract from the other; None where there is nothing.
+
+    Observations, action and mask count. Recurrent state, noise and evidence do not: callers carry them
+    unseen. Names and units count where both contracts give them.
+
+    Example: "observation obs: shape (4,) and (6,)"
+    """
+    ours = {spec.key: spec for spec in one.observations}
+    theirs = {spec.key: spec for spec in other.observations}
+    if ours.keys() != theirs.keys():
+        return f"observations {sorted(ours)} and {sorted(theirs)}"
+    pairs = [(f"observation {ours[key].input_name}", ours[key], theirs[key]) for key in ours]
+    for what, left, right in (*pairs, ("action", one.action, other.action)):
+        if found := _field_difference(left, right):
+            return f"{what}: {found}"
+    return None
+
+
+def _field_difference(one: Spec, other: Spec) -> str | None:
+    left, right = one.model_dump(), other.model_dump()
+    for name in dict.fromkeys((*left, *right)):
+        ours, theirs = left.get(name), right.get(name)
+        unsaid = name in {"names", "feature_names", "units"} and not (ours and theirs)
+        if ours != theirs and not unsaid:
+            return f"{name} {_brief(ours)} and {_brief(theirs)}"
+    return None
+
+
+def _brief(value: object, most: int = 60) -> str:
+    text = str(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def feature_names(contract: Contract) -> tuple[str, ...]:
     """Name of every observation element, all tensors one after the other; made up where not declared."""
     return tuple(

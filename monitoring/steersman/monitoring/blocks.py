@@ -26,6 +26,10 @@ Counts = NDArray[np.int64]
 PHASES: tuple[str, ...] = ("queue", "infer", "protect", "total")
 """Where the time of a decision goes: waiting for the engine, the model, mask and constraints; all of it."""
 
+SHADOW_OUTCOMES: tuple[str, ...] = ("agreed", "disagreed", "incomparable", "dropped")
+"""What came of a row that a shadow lane was offered: the same action, another one, no action to compare with,
+or no time left in its share of the processor."""
+
 LATENCY_EDGES: tuple[float, ...] = (
     *(50e-6, 100e-6, 250e-6, 500e-6),
     *(1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3),
@@ -44,6 +48,7 @@ class BlockSpec(Spec):
         lane: Lane that it serves in.
         sources: Who can make an action; a code is a position in here.
         reasons: Why a fallback answered or a row failed, likewise; the empty string means no reason.
+        assigned_by: How rows can find their lane, likewise.
         modes: Modes that have a reference: only their observations and actions are binned.
         features: Names of the binned observation features.
         dimensions: Name of each action dimension with the names of its cells.
@@ -54,6 +59,7 @@ class BlockSpec(Spec):
     lane: str
     sources: tuple[str, ...]
     reasons: tuple[str, ...]
+    assigned_by: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     dimensions: tuple[Dimension, ...] = ()
@@ -80,6 +86,8 @@ class BlockSpec(Spec):
             "sources": (len(self.sources),),
             "fallback_reasons": (len(self.reasons),),
             "error_reasons": (len(self.reasons),),
+            "assignments": (len(self.assigned_by),),
+            "shadow": (len(SHADOW_OUTCOMES),),
             "modes": (modes,),
             "episodes": (modes,),
             "latency": (phases, len(LATENCY_EDGES) + 1),
@@ -110,6 +118,8 @@ class BlockView:
         sources: [S] rows by who made the action.
         fallback_reasons: [R] rows by why a fallback answered; rows that no fallback answered count at "".
         error_reasons: [R] rows by why they failed; rows that did not fail count at "".
+        assignments: [A] rows by how they found this lane.
+        shadow: [O] rows that a shadow lane was offered, by what came of it.
         modes: [M] rows whose observation was binned.
         episodes: [M] rows among those that began an episode.
         latency: [P, B + 1] rows by phase and latency bucket, not cumulated.
@@ -122,6 +132,8 @@ class BlockView:
     sources: Counts
     fallback_reasons: Counts
     error_reasons: Counts
+    assignments: Counts
+    shadow: Counts
     modes: Counts
     episodes: Counts
     latency: Counts
@@ -155,6 +167,12 @@ class Allocator:
         self._next = first
         self._capacity = capacity
         self._placed: dict[BlockSpec, PlacedBlock] = {}
+
+    def trial(self) -> Allocator:
+        """Another one that goes on from here: what it places is forgotten with it."""
+        other = Allocator(self._next, self._capacity)
+        other._placed = dict(self._placed)
+        return other
 
     @property
     def placed(self) -> tuple[PlacedBlock, ...]:

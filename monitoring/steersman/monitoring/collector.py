@@ -35,6 +35,7 @@ class SteersmanCollector(Collector):
         segment: The workers' counters.
         blocks: Gives the blocks to export. One that is left out and comes back later goes on where it was.
         versions: Gives the versions that are loaded, for their references and what they are.
+        more: Gives series that only the caller knows.
     """
 
     def __init__(
@@ -42,10 +43,12 @@ class SteersmanCollector(Collector):
         segment: Segment,
         blocks: Callable[[], Sequence[PlacedBlock]],
         versions: Callable[[], Sequence[ServedVersion]],
+        more: Callable[[], Iterable[Series]] = tuple,
     ) -> None:
         self._segment = segment
         self._blocks = blocks
         self._versions = versions
+        self._more = more
 
     def describe(self) -> Iterable[Metric]:
         """Every family, empty: registering the collector reads no counters."""
@@ -64,6 +67,7 @@ class SteersmanCollector(Collector):
         return chain(
             chain.from_iterable(map(block_series, totals)),
             chain.from_iterable(map(version_series, self._versions())),
+            self._more(),
             process_series(self._segment, monotonic_ns=time.monotonic_ns(), unix_ns=time.time_ns()),
         )
 

@@ -29,7 +29,7 @@ from steersman.monitoring.errors import MonitoringError
 Counts = NDArray[np.int64]
 
 MAGIC = b"STEERCNT"
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Raised whenever what lies where changes: supervisor and workers of different versions must not mix."""
 
 DEFAULT_SLOT_CELLS = 128 * 1024
@@ -129,9 +129,9 @@ class ProcessView:
         self.fields[4] = pid
         self.fields[2] += 1
 
-    def count_call(self, method: int, code: int) -> None:
-        """Counts one call, by the codes of its method and status."""
-        self.calls[method, code] += 1
+    def count_call(self, method: int, code: int, calls: int = 1) -> None:
+        """Counts calls, by the codes of their method and status."""
+        self.calls[method, code] += calls
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,20 @@ ROW_ERRORS = Metric(
     (*_LANE, "reason"),
     "Rows that got no action, by reason. Calls that were refused as a whole are in steersman_calls_total.",
 )
+ASSIGNMENTS = Metric(
+    "steersman_assignments_total",
+    "counter",
+    (*_LANE, "by"),
+    "Rows by how they found their lane: `none` they name no episode, `request` the call asked for the "
+    "version, `episode` the id of their episode, `token` its token, `cut` its token, whose version is gone.",
+)
+SHADOW_ROWS = Metric(
+    "steersman_shadow_rows_total",
+    "counter",
+    (*_LANE, "outcome"),
+    "Rows that the shadow lane was offered, by what came of it: `agreed` or `disagreed` with the action that "
+    "was answered, `incomparable` where the policy did not make that one, `dropped` for want of time.",
+)
 DURATION = Metric(
     "steersman_decision_duration_seconds",
     "histogram",
@@ -146,6 +160,41 @@ POLICY_VERSION = Metric(
     ("policy", "version", "variant", "digest"),
     "A version that is loaded: the variant that answers (fp32 or int8), and the SHA-256 of its manifest.",
 )
+LANE_SHARE = Metric(
+    "steersman_lane_share_ratio",
+    "gauge",
+    _LANE,
+    "Share of the episodes that are assigned to the lane; of a shadow lane the share of decisions that it "
+    "sees.",
+    "ratio",
+)
+DEPLOYMENT_REVISION = Metric(
+    "steersman_deployment_revision",
+    "gauge",
+    ("policy",),
+    "Revision of the policy's deployment that is in force; it grows with each change. 0 where none was "
+    "applied.",
+)
+ROUTING_GENERATION = Metric(
+    "steersman_routing_generation",
+    "gauge",
+    (),
+    "Number of the routing snapshot in force; it grows with each change of what runs.",
+)
+WORKERS_CURRENT = Metric(
+    "steersman_workers_current",
+    "gauge",
+    (),
+    "Workers that use the routing snapshot in force. Less than there are for longer than loading takes means "
+    "that a change does not get through.",
+)
+VERSION_REFUSED = Metric(
+    "steersman_version_refused",
+    "gauge",
+    ("policy", "version", "reason"),
+    "Is 1 for a version that is wanted and refused, by the kind of reason; what served before goes on. "
+    "Version 0 stands for none that could be found.",
+)
 CALLS = Metric(
     "steersman_calls_total",
     "counter",
@@ -191,6 +240,8 @@ METRICS: tuple[Metric, ...] = (
     DECISIONS,
     FALLBACKS,
     ROW_ERRORS,
+    ASSIGNMENTS,
+    SHADOW_ROWS,
     DURATION,
     OBSERVATIONS,
     EPISODES,
@@ -205,6 +256,11 @@ METRICS: tuple[Metric, ...] = (
     REFERENCE_STEPS,
     REFERENCE_EPISODES,
     POLICY_VERSION,
+    LANE_SHARE,
+    DEPLOYMENT_REVISION,
+    ROUTING_GENERATION,
+    WORKERS_CURRENT,
+    VERSION_REFUSED,
     CALLS,
     WORKER_STARTS,
     WORKER_READY,

@@ -41,7 +41,8 @@ class Rows:
         fallback_reasons: [N] int8 codes of why a fallback answered, 0 where none did; None when none did.
         error_reasons: [N] int8 codes of why the row failed, 0 where it did not; None when none did.
         answered: [N] bool, rows that have an action; None when all have.
-        starts: How many of the rows begin an episode.
+        starts: [N] bool, rows that begin an episode; None where none does.
+        assigned: [N] int8 codes of how the rows found their lane; None when that is not counted.
     """
 
     mode: str
@@ -51,7 +52,8 @@ class Rows:
     fallback_reasons: Codes | None = None
     error_reasons: Codes | None = None
     answered: NDArray[np.bool_] | None = None
-    starts: int = 0
+    starts: NDArray[np.bool_] | None = None
+    assigned: Codes | None = None
 
 
 class Recorder:
@@ -83,6 +85,8 @@ class Recorder:
             _add_codes(view.fallback_reasons, rows.fallback_reasons)
         if rows.error_reasons is not None:
             _add_codes(view.error_reasons, rows.error_reasons)
+        if rows.assigned is not None:
+            _add_codes(view.assignments, rows.assigned)
         counter = self._modes.get(rows.mode)
         if counter is not None:
             counter.add(rows)
@@ -115,7 +119,8 @@ class _ModeCounter:
 
     def add(self, rows: Rows) -> None:
         self._view.modes[self._position] += len(rows.features)
-        self._view.episodes[self._position] += rows.starts
+        if rows.starts is not None:
+            self._view.episodes[self._position] += np.count_nonzero(rows.starts)
         if rows.features.shape[1]:
             self._observations.add(self._binner.by_feature(rows.features))
         self._add_actions(rows.actions if rows.answered is None else rows.actions[rows.answered])

@@ -17,12 +17,14 @@ from steersman.bundle.reference import Reference, smoothed_shares
 from steersman.bundle.specs import Contract
 from steersman.monitoring import metrics
 from steersman.monitoring.bins import CELL_LABELS
-from steersman.monitoring.blocks import PHASES, BlockView
+from steersman.monitoring.blocks import PHASES, SHADOW_OUTCOMES, BlockView
 from steersman.monitoring.columns import Dimension, action_dimensions, watched_features
 from steersman.monitoring.counters import Segment
 
 MAX_THRESHOLDS = 500
 """Threshold series of one version and mode; where there would be more, they stay in the bundle."""
+
+SHADOW_LANE = "shadow"
 
 Series = tuple[metrics.Metric, tuple[str, ...], Any]
 """Metric, label values in its order, and value: a number, or [B + 2] buckets (not cumulated) and sum."""
@@ -56,6 +58,9 @@ def block_series(view: BlockView) -> Iterator[Series]:
     yield from _each(metrics.DECISIONS, lane, spec.sources, view.sources)
     yield from _each(metrics.FALLBACKS, lane, spec.reasons, view.fallback_reasons)
     yield from _each(metrics.ROW_ERRORS, lane, spec.reasons, view.error_reasons)
+    yield from _each(metrics.ASSIGNMENTS, lane, spec.assigned_by, view.assignments)
+    if spec.lane == SHADOW_LANE:
+        yield from _each(metrics.SHADOW_ROWS, lane, SHADOW_OUTCOMES, view.shadow)
     for phase, buckets, nanoseconds in zip(PHASES, view.latency, view.latency_ns, strict=True):
         yield metrics.DURATION, (*lane, phase), np.append(buckets.astype(np.float64), nanoseconds / 1e9)
     yield from _each(metrics.OBSERVATIONS, lane, spec.modes, view.modes)

@@ -154,7 +154,7 @@ class RollbackRequest(_message.Message):
     policy: _builtins.str
     """Name of the policy."""
     revision: _builtins.int
-    """Revision to go back to; 0 ends the rollout, or goes back by one where none is under way."""
+    """Revision to go back to, with its rollout; 0 ends the rollout, or where there is none goes back by one."""
     keep_episodes: _builtins.bool
     """Lets episodes of the closed lanes end where they are instead of cutting them."""
     @_builtins.property

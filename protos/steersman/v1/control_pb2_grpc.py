@@ -75,7 +75,8 @@ class ControlServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def ApplyDeployment(self, request, context):
-        """Makes a deployment the one in force for its policy.
+        """Makes a deployment the one in force for its policy. Where a canary or an arm says `latest`, the newest
+        version now takes its place: what a rollout compares does not change by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +107,8 @@ class ControlServiceServicer:
 
     def Rollback(self, request, context):
         """Ends the rollout: every lane but the stable one is closed, and their episodes are cut, or end there if
-        asked so. Without a rollout, or with `revision`, goes back to an earlier deployment.
+        asked so. Without a rollout, goes back to what was stable one revision before, and opens nothing else. With
+        `revision`, goes back to that deployment as a whole; a rollout in it begins anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,9 @@ class ControlServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ControlServiceAsyncStub: ...
     ApplyDeployment: _grpc.UnaryUnaryMultiCallable[_control_pb2.ApplyDeploymentRequest, _control_pb2.DeploymentChange]
-    """Makes a deployment the one in force for its policy."""
+    """Makes a deployment the one in force for its policy. Where a canary or an arm says `latest`, the newest
+    version now takes its place: what a rollout compares does not change by itself.
+    """
     ListDeployments: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListDeploymentsRequest, _control_pb2.ListDeploymentsResponse]
     """The deployments in force, and what every worker makes of them."""
     SetShare: _grpc.UnaryUnaryMultiCallable[_control_pb2.SetShareRequest, _control_pb2.DeploymentChange]
@@ -52,7 +54,8 @@ class ControlServiceStub:
     """
     Rollback: _grpc.UnaryUnaryMultiCallable[_control_pb2.RollbackRequest, _control_pb2.DeploymentChange]
     """Ends the rollout: every lane but the stable one is closed, and their episodes are cut, or end there if
-    asked so. Without a rollout, or with `revision`, goes back to an earlier deployment.
+    asked so. Without a rollout, goes back to what was stable one revision before, and opens nothing else. With
+    `revision`, goes back to that deployment as a whole; a rollout in it begins anew.
     """
     GetHistory: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetHistoryRequest, _control_pb2.GetHistoryResponse]
     """What was changed, newest first."""
@@ -63,7 +66,9 @@ class ControlServiceStub:
 class ControlServiceAsyncStub(ControlServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyDeployment: _aio.UnaryUnaryMultiCallable[_control_pb2.ApplyDeploymentRequest, _control_pb2.DeploymentChange]  # type: ignore[assignment]
-    """Makes a deployment the one in force for its policy."""
+    """Makes a deployment the one in force for its policy. Where a canary or an arm says `latest`, the newest
+    version now takes its place: what a rollout compares does not change by itself.
+    """
     ListDeployments: _aio.UnaryUnaryMultiCallable[_control_pb2.ListDeploymentsRequest, _control_pb2.ListDeploymentsResponse]  # type: ignore[assignment]
     """The deployments in force, and what every worker makes of them."""
     SetShare: _aio.UnaryUnaryMultiCallable[_control_pb2.SetShareRequest, _control_pb2.DeploymentChange]  # type: ignore[assignment]
@@ -76,7 +81,8 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """
     Rollback: _aio.UnaryUnaryMultiCallable[_control_pb2.RollbackRequest, _control_pb2.DeploymentChange]  # type: ignore[assignment]
     """Ends the rollout: every lane but the stable one is closed, and their episodes are cut, or end there if
-    asked so. Without a rollout, or with `revision`, goes back to an earlier deployment.
+    asked so. Without a rollout, goes back to what was stable one revision before, and opens nothing else. With
+    `revision`, goes back to that deployment as a whole; a rollout in it begins anew.
     """
     GetHistory: _aio.UnaryUnaryMultiCallable[_control_pb2.GetHistoryRequest, _control_pb2.GetHistoryResponse]  # type: ignore[assignment]
     """What was changed, newest first."""
@@ -90,7 +96,9 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.ApplyDeploymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.DeploymentChange, _abc.Awaitable[_control_pb2.DeploymentChange]]:
-        """Makes a deployment the one in force for its policy."""
+        """Makes a deployment the one in force for its policy. Where a canary or an arm says `latest`, the newest
+        version now takes its place: what a rollout compares does not change by itself.
+        """
 
     @_abc_1.abstractmethod
     def ListDeployments(
@@ -127,7 +135,8 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.DeploymentChange, _abc.Awaitable[_control_pb2.DeploymentChange]]:
         """Ends the rollout: every lane but the stable one is closed, and their episodes are cut, or end there if
-        asked so. Without a rollout, or with `revision`, goes back to an earlier deployment.
+        asked so. Without a rollout, goes back to what was stable one revision before, and opens nothing else. With
+        `revision`, goes back to that deployment as a whole; a rollout in it begins anew.
         """
 
     @_abc_1.abstractmethod

@@ -15,9 +15,11 @@ from typer.exceptions import TyperException
 from steersman.bundle.errors import SteersmanError
 from steersman.cli.act import act
 from steersman.cli.demo import demo
+from steersman.cli.deploy import deploy
 from steersman.cli.health import health
 from steersman.cli.policies import policies
 from steersman.cli.serve import serve
+from steersman.cli.tokens import tokens
 from steersman.export.cli import export, inspect, verify
 from steersman.export.signing.cli import keys, sign
 from steersman.training.cli import train
@@ -39,6 +41,8 @@ for panel, commands in {
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
+app.add_typer(deploy, name="deploy", rich_help_panel="Serve policies")
+app.add_typer(tokens, name="tokens", rich_help_panel="Serve policies")
 app.add_typer(keys, name="keys", rich_help_panel="Make policies")
 
 

@@ -21,7 +21,9 @@ from steersman.cli.calling import (
     print_facts,
     print_json,
     print_table,
+    security_of,
 )
+from steersman.cli.control_calls import Ca, TokenFile
 
 if TYPE_CHECKING:
     from steersman.client import (
@@ -68,6 +70,8 @@ def act(
     ] = None,
     evidence: Annotated[str, typer.Option(help=f"Also print any of {','.join(EVIDENCE)}.")] = "",
     target: Target = DEFAULT_TARGET,
+    token_file: TokenFile = None,
+    ca: Ca = None,
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
 ) -> None:
@@ -80,7 +84,7 @@ def act(
     rows = _read_json("--observation", sys.stdin.read() if observation == "-" else observation)
     masks = None if mask is None else _read_json("--mask", mask)
     asked: dict[str, Any] = {"mode": mode.value, "version": version, "evidence": _read_evidence(evidence)}
-    with calling(target, timeout) as client:
+    with calling(target, timeout, security_of(token_file, ca)) as client:
         description = client.describe(policy)
         if _is_batch(rows, description):
             decisions = client.act_batch(policy, rows, action_masks=masks, episode_ids=episode_id, **asked)

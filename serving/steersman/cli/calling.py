@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from steersman.bundle.errors import SteersmanError
+from steersman.cli.control_calls import read
 
 if TYPE_CHECKING:
     from steersman.client import PolicyClient
+    from steersman.client.security import Security
+
+TOKEN_VARIABLE = "STEERSMAN_TOKEN"  # noqa: S105  a variable's name
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 Target = Annotated[str, typer.Option(help="Address of the server.", envvar="STEERSMAN_TARGET")]
@@ -22,8 +28,25 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 START_HINT = "Start one with `steersman serve`, or say with --target where it is."
 
 
+def security_of(token_file: Path | None, ca: Path | None) -> Security:
+    """Who calls, and whom they believe: the client's options.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    given: Security = {}
+    token = (
+        read(token_file, "--token-file").decode().strip() if token_file else os.environ.get(TOKEN_VARIABLE)
+    )
+    if token:
+        given["token"] = token
+    if ca:
+        given["ca"] = read(ca, "--ca")
+    return given
+
+
 @contextmanager
-def calling(target: str, timeout: float) -> Iterator[PolicyClient]:
+def calling(target: str, timeout: float, security: Security | None = None) -> Iterator[PolicyClient]:
     """A client; its errors become this command's.
 
     Raises:
@@ -32,7 +55,7 @@ def calling(target: str, timeout: float) -> Iterator[PolicyClient]:
     from steersman.client import ClientError, PolicyClient, PolicyNotFoundError, ServerUnavailableError
 
     try:
-        with PolicyClient(target, timeout=timeout) as client:
+        with PolicyClient(target, timeout=timeout, **(security or {})) as client:
             yield client
     except PolicyNotFoundError as error:
         raise SteersmanError(error.message, hint="`steersman policies` lists what there is.") from error

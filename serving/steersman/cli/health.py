@@ -8,12 +8,14 @@ import typer
 
 from steersman.bundle.errors import SteersmanError
 from steersman.cli.calling import DEFAULT_TARGET, START_HINT, Target, Timeout
+from steersman.cli.control_calls import Ca, read
 
 
 def health(
     *,
     policy: Annotated[str, typer.Option(help="Ask for this policy; without it, for the server.")] = "",
     target: Target = DEFAULT_TARGET,
+    ca: Ca = None,
     timeout: Timeout = 3.0,
 ) -> None:
     """Ask a running server's health (grpc.health.v1) and print it.
@@ -22,19 +24,25 @@ def health(
 
     Example: steersman health --policy cartpole
     """
-    status = _check(target, policy, timeout)
+    status = _check(target, policy, timeout, None if ca is None else read(ca, "--ca"))
     typer.echo(status)
     raise typer.Exit(0 if status == "SERVING" else 1)
 
 
-def _check(target: str, service: str, timeout: float) -> str:
+def _check(target: str, service: str, timeout: float, ca: bytes | None) -> str:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     from steersman.client.channel import channel_options
 
     request = health_pb2.HealthCheckRequest(service=service)
-    with grpc.insecure_channel(target, channel_options(target)) as channel:
+    options = channel_options(target)
+    channel = (
+        grpc.insecure_channel(target, options)
+        if ca is None
+        else grpc.secure_channel(target, grpc.ssl_channel_credentials(ca), options)
+    )
+    with channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
         except grpc.RpcError as error:

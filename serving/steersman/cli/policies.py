@@ -16,7 +16,9 @@ from steersman.cli.calling import (
     print_facts,
     print_json,
     print_table,
+    security_of,
 )
+from steersman.cli.control_calls import Ca, TokenFile
 
 if TYPE_CHECKING:
     from steersman.client import ActionSpec, ObservationSpec, PolicyDescription, PolicySummary, PolicyVersion
@@ -29,6 +31,8 @@ def policies(
     name: Annotated[str | None, typer.Argument(help="Describe this policy; without it, list all.")] = None,
     *,
     target: Target = DEFAULT_TARGET,
+    token_file: TokenFile = None,
+    ca: Ca = None,
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +40,7 @@ def policies(
 
     Example: steersman policies cartpole
     """
-    with calling(target, timeout) as client:
+    with calling(target, timeout, security_of(token_file, ca)) as client:
         value: Any = client.policies() if name is None else client.describe(name)
     if as_json:
         print_json(value)

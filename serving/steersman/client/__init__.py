@@ -12,9 +12,15 @@ Example:
 Needs numpy, grpcio and protobuf, and nothing else of Steersman than the wire contract, `steersman.v1`.
 """
 
-from steersman.client.aio import AsyncEpisode, AsyncPolicy, AsyncPolicyClient
-from steersman.client.blocking import Episode, Policy, PolicyClient
-from steersman.client.core import Ambient
+from steersman.client.aio import (
+    AsyncActStream,
+    AsyncEpisode,
+    AsyncPolicy,
+    AsyncPolicyClient,
+    AsyncPolicyStream,
+)
+from steersman.client.blocking import ActStream, Episode, Policy, PolicyClient, PolicyStream
+from steersman.client.coalescing import Coalesce
 from steersman.client.decision import Action, Decision, Decisions, Intervention, RowError, Source
 from steersman.client.description import (
     ActionKind,
@@ -27,28 +33,37 @@ from steersman.client.description import (
     PolicyVersion,
     VersionState,
 )
+from steersman.client.effects import Ambient
 from steersman.client.errors import (
     ClientError,
     DeadlineExceededError,
     InvalidRequestError,
     NotSupportedError,
+    OverloadedError,
+    PermissionDeniedError,
     PolicyNotFoundError,
     RowFailedError,
     ServerUnavailableError,
+    UnauthenticatedError,
 )
 from steersman.client.outcomes import EpisodeEnd, Outcome, OutcomeError, OutcomeReport
 from steersman.client.plain_values import plain
+from steersman.client.replicas import Health, ReplicaStatus
 from steersman.client.requests import EpisodeState, Evidence, Observation
 
 __all__ = [
+    "ActStream",
     "Action",
     "ActionKind",
     "ActionSpec",
     "Ambient",
+    "AsyncActStream",
     "AsyncEpisode",
     "AsyncPolicy",
     "AsyncPolicyClient",
+    "AsyncPolicyStream",
     "ClientError",
+    "Coalesce",
     "DeadlineExceededError",
     "Decision",
     "Decisions",
@@ -57,6 +72,7 @@ __all__ = [
     "EpisodeEnd",
     "EpisodeState",
     "Evidence",
+    "Health",
     "Intervention",
     "InvalidRequestError",
     "Mode",
@@ -66,16 +82,21 @@ __all__ = [
     "Outcome",
     "OutcomeError",
     "OutcomeReport",
+    "OverloadedError",
+    "PermissionDeniedError",
     "Policy",
     "PolicyClient",
     "PolicyDescription",
     "PolicyNotFoundError",
+    "PolicyStream",
     "PolicySummary",
     "PolicyVersion",
+    "ReplicaStatus",
     "RowError",
     "RowFailedError",
     "ServerUnavailableError",
     "Source",
+    "UnauthenticatedError",
     "VersionState",
     "plain",
 ]

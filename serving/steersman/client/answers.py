@@ -20,6 +20,7 @@ from steersman.client.decision import (
 )
 from steersman.client.description import ActionSpec, PolicyDescription
 from steersman.client.errors import ClientError
+from steersman.client.failures import STATUS
 from steersman.client.tensors import decode, malformed
 from steersman.v1 import policy_pb2 as pb
 
@@ -28,8 +29,6 @@ _SOURCES: dict[int, Source] = {
     pb.SOURCE_UNSPECIFIED: Source.NONE,
     **{pb.Source.Value(f"SOURCE_{s.name}"): s for s in Source if s not in {"none", "unknown"}},
 }
-STATUS: dict[int, StatusCode] = {status.value[0]: status for status in StatusCode}
-"""gRPC's status by its number, which is google.rpc.Code's."""
 
 
 def read_decision(answer: pb.ActResponse, description: PolicyDescription) -> Decision:

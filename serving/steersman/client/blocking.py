@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import Self, Unpack
 
 import grpc
 
 from steersman.client.calls import ClientCalls
-from steersman.client.channel import ChannelOption, channel_options
-from steersman.client.core import Ambient, Caller
+from steersman.client.channel import ChannelOption
+from steersman.client.coalescing import Coalesce, coalescer
+from steersman.client.core import Caller
 from steersman.client.description import Mode
-from steersman.client.drivers import Blocking, BlockingDriver, blocking
+from steersman.client.drivers import BLOCKING_TOOLS, BlockingDriver
+from steersman.client.effects import Ambient
 from steersman.client.handles import EpisodeCalls, PolicyCalls
-from steersman.client.requests import Ask, EpisodeState, Evidence
-from steersman.v1.policy_pb2_grpc import PolicyServiceStub
+from steersman.client.hedging import HedgeAfter
+from steersman.client.methods import Blocking, blocking
+from steersman.client.replicas import ReplicaStatus
+from steersman.client.requests import Ask, EpisodeState, Evidence, Version
+from steersman.client.security import Security
+from steersman.client.streams import MAX_IN_FLIGHT
+from steersman.client.wires import BlockingWire, Targets, plan
 
 
 class PolicyClient(Blocking[ClientCalls]):
-    """Asks a server for actions, blocking. Threads may share it; it has one connection.
+    """Asks a server for actions, blocking. Threads may share it; it has one connection to each server.
 
     Args:
-        target: Address of the server: "host:port", or "unix:path".
+        target: Address of the server: "host:port", or "unix:path"; or the addresses of its replicas.
         timeout: Seconds that a call may take with its retries, unless it says otherwise; None for no limit.
-        retries: How many times a call is made again at most, if the server was unavailable. With 0 no
-            idempotency keys are sent.
+        retries: How many times a call is made again at most, if the server was unavailable. With 0, without
+            hedging and without coalescing no idempotency keys are sent.
+        hedge_after: Seconds after which an `act` that has no answer is sent to a second replica as well;
+            "auto" for the 95th percentile of this client's calls; None for never.
+        coalesce: Merges concurrent calls of `act`; True for `Coalesce()`.
         credentials: Of a TLS channel, from `grpc.ssl_channel_credentials`; None for an insecure one.
         options: Further gRPC channel options, which outrank the client's own.
         ambient: Time, sleep and chance, for tests.
+        **security: `token`, `ca`, `certificate`, `key` and `allow_insecure_token`, as `Security` says.
 
     Example:
         with PolicyClient("127.0.0.1:50051") as client:
@@ -42,42 +53,59 @@ class PolicyClient(Blocking[ClientCalls]):
     report = blocking(ClientCalls.report)
     wait_until_ready = blocking(ClientCalls.wait_until_ready)
 
-    def __init__(
+    def __init__(  # cap: parameters, each is a word that users look for
         self,
-        target: str,
+        target: Targets,
         *,
         timeout: float | None = 5.0,
         retries: int = 3,
+        hedge_after: HedgeAfter = None,
+        coalesce: Coalesce | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         options: Iterable[ChannelOption] = (),
         ambient: Ambient | None = None,
+        **security: Unpack[Security],
     ) -> None:
         ambient = ambient or Ambient()
-        self._channel = _open(target, credentials, channel_options(target, options))
-        stub = PolicyServiceStub(self._channel)
-        calls = ClientCalls(Caller(target, timeout, retries, ambient))
-        super().__init__(calls, BlockingDriver(lambda rpc: getattr(stub, rpc), ambient))
+        channels = plan(target, credentials, options, security)
+        caller = Caller(channels.targets, timeout, retries, BLOCKING_TOOLS, ambient, hedge_after)
+        self._wire = BlockingWire(channels)
+        calls = ClientCalls(caller, coalescer(coalesce, ambient.clock))
+        super().__init__(calls, BlockingDriver(self._wire, ambient))
 
     @property
     def target(self) -> str:
-        """Address of the server."""
+        """Address of the server, or of its replicas, separated by commas."""
         return self._calls.caller.target
+
+    @property
+    def replicas(self) -> tuple[ReplicaStatus, ...]:
+        """The servers, as this client sees them now."""
+        return self._calls.caller.replicas.status()
 
     def policy(
         self,
         name: str,
         *,
         mode: Mode = "greedy",
-        version: int | None = None,
+        version: Version | None = None,
         evidence: Sequence[Evidence] = (),
     ) -> Policy:
         """A handle of one policy, with how its actions are usually wanted."""
         return Policy(PolicyCalls(self._calls, name, Ask(mode, version, evidence)), self._driver)
 
+    def stream(self, *, max_in_flight: int = MAX_IN_FLIGHT) -> ActStream:
+        """A stream for many calls: cheaper than one call each, and it keeps episodes by their names.
+
+        Args:
+            max_in_flight: Calls that may be unanswered; further ones wait.
+        """
+        return ActStream(self._calls.streaming(max_in_flight), self._driver)
+
     def close(self) -> None:
-        """Ends the connection; calls in flight are cancelled."""
-        self._calls.caller.closed = True
-        self._channel.close()
+        """Ends the connections; calls in flight are cancelled."""
+        self._calls.caller.closed.set()
+        self._wire.close()
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +135,10 @@ class Policy(Blocking[PolicyCalls]):
         """A new episode, named by a random UUID unless a name is given."""
         return Episode(self._calls.new_episode(episode_id), self._driver)
 
+    def stream(self, *, max_in_flight: int = MAX_IN_FLIGHT) -> PolicyStream:
+        """The same policy over a stream, as `PolicyClient.stream` has it."""
+        return PolicyStream(self._calls.streaming(max_in_flight), self._driver)
+
 
 class Episode(Blocking[EpisodeCalls]):
     """One episode: carries its name, step and the server's token from step to step. Not for several threads.
@@ -133,9 +165,63 @@ class Episode(Blocking[EpisodeCalls]):
         self._calls.ended = True
 
 
-def _open(
-    target: str, credentials: grpc.ChannelCredentials | None, options: list[ChannelOption]
-) -> grpc.Channel:
-    if credentials is None:
-        return grpc.insecure_channel(target, options)
-    return grpc.secure_channel(target, credentials, options)
+class ActStream(Blocking[ClientCalls]):
+    """Calls over one stream, with the results and errors of single calls. Threads may share it.
+
+    An episode's name is enough to go on with it: the stream keeps its step and token.
+
+    Example:
+        with client.stream() as stream:
+            decision = stream.act("cartpole", observation, episode_id="7")
+    """
+
+    act = blocking(ClientCalls.act)
+    act_batch = blocking(ClientCalls.act_batch)
+
+    def policy(
+        self,
+        name: str,
+        *,
+        mode: Mode = "greedy",
+        version: Version | None = None,
+        evidence: Sequence[Evidence] = (),
+    ) -> Policy:
+        """A handle of one policy, whose calls go over the stream."""
+        return Policy(PolicyCalls(self._calls, name, Ask(mode, version, evidence)), self._driver)
+
+    def forget(self, policy: str, episode_id: str) -> None:
+        """The episode has ended; the next one of that name begins anew."""
+        self._calls.forget(policy, episode_id)
+
+    def close(self) -> None:
+        """Takes no new calls; those in flight are still answered."""
+        self._calls.close_stream()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class PolicyStream(Policy):
+    """One policy over one stream.
+
+    Example:
+        with client.policy("cartpole").stream() as policy:
+            decision = policy.act(observation, episode_id="7")
+    """
+
+    def forget(self, episode_id: str) -> None:
+        """The episode has ended; the next one of that name begins anew."""
+        self._calls.client.forget(self.name, episode_id)
+
+    def close(self) -> None:
+        """Takes no new calls; those in flight are still answered."""
+        self._calls.client.close_stream()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

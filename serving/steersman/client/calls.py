@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from grpc import StatusCode
 from numpy.typing import ArrayLike
 
-from steersman.client.answers import failed_batch, read_decision, read_decisions
-from steersman.client.core import Caller, Deadline, Failure, Send, Steps, Wait
+from steersman.client.answers import failed_batch
+from steersman.client.coalescing import Coalescer
+from steersman.client.core import Caller, Deadline
+from steersman.client.deciding import Decider
 from steersman.client.decision import Decision, Decisions
 from steersman.client.description import (
     ActionSpec,
@@ -20,12 +24,15 @@ from steersman.client.description import (
     read_description,
     read_summaries,
 )
+from steersman.client.effects import Send, Steps, Wait
 from steersman.client.errors import (
     InvalidRequestError,
     PolicyNotFoundError,
     RowFailedError,
     ServerUnavailableError,
 )
+from steersman.client.failures import Failure
+from steersman.client.memory import EpisodeMemory
 from steersman.client.outcomes import Outcome, OutcomeReport, read_report, write_outcome
 from steersman.client.requests import (
     Ask,
@@ -33,23 +40,40 @@ from steersman.client.requests import (
     EpisodeState,
     Evidence,
     Observation,
+    Version,
     add_episodes,
     add_mask,
     add_observation,
     add_observations,
     start_request,
 )
+from steersman.client.streams import StreamCaller
 from steersman.v1 import policy_pb2 as pb
 
 _KEY_BYTES = 16
+_LONGEST_LOOK = 1.0  # seconds that one replica of several gets to say whether it is ready
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class ClientCalls:
-    """The calls of a client. Descriptions of policies are learnt at first use and kept."""
+    """The calls of a client, or of a stream of it. Descriptions of policies are learnt at first use and kept.
+
+    Attributes:
+        caller: Makes the calls.
+        coalescer: Merges concurrent calls; None where each goes by itself.
+        memory: Keeps the states of episodes that are named only; None where callers do that.
+        descriptions: What is known of policies.
+    """
 
     caller: Caller
+    coalescer: Coalescer | None = None
+    memory: EpisodeMemory | None = None
     descriptions: dict[str, PolicyDescription] = field(default_factory=dict)
+    _decider: Decider = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._decider = Decider(self.caller, self.coalescer)
 
     def act(
         self,
@@ -59,7 +83,7 @@ class ClientCalls:
         action_mask: ArrayLike | None = None,
         mode: Mode = "greedy",
         episode_id: str | EpisodeState | None = None,
-        version: int | None = None,
+        version: Version | None = None,
         evidence: Sequence[Evidence] = (),
         timeout: float | None = None,
     ) -> Steps[Decision]:
@@ -72,7 +96,7 @@ class ClientCalls:
             action_mask: [mask width], true where the choice is allowed; None allows all.
             mode: "greedy" takes the most probable action or the mean, "sampled" draws from the distribution.
             episode_id: Name of the episode, which decides its lane and arm; or its state, which is moved on.
-            version: A version to be asked instead of the one that routing would choose.
+            version: A version, or a label such as "champion", instead of the one that routing would choose.
             evidence: What is wanted beside the action: any of "value", "entropy", "distribution".
             timeout: Seconds for the call with its retries; None for the client's own.
 
@@ -81,6 +105,7 @@ class ClientCalls:
             PolicyNotFoundError: There is no such policy or version.
             RowFailedError: The observation has no action; a fallback's action is none such.
             ServerUnavailableError: No server could be reached.
+            OverloadedError: The server has more to do than it takes.
             DeadlineExceededError: The server took too long.
             ClientError: Anything else; the root of these.
 
@@ -94,12 +119,12 @@ class ClientCalls:
         add_observation(request, description, observation)
         if action_mask is not None:
             add_mask(request, description, action_mask, 1)
-        if episode_id is not None:
-            add_episodes(request, [episode_id], 1)
-        answer = yield from self._send(request, 1, deadline)
-        decision = read_decision(answer, description)
-        if isinstance(episode_id, EpisodeState):
-            episode_id.advance(decision.episode_token)
+        with self._episodes(policy, None if episode_id is None else [episode_id]) as episodes:
+            if episodes:
+                add_episodes(request, episodes, 1)
+            decision = yield from self._decided(policy, self._decider.one(request, description, deadline))
+            if episodes and isinstance(episodes[0], EpisodeState):
+                episodes[0].advance(decision.episode_token)
         return decision
 
     def act_batch(
@@ -110,7 +135,7 @@ class ClientCalls:
         action_masks: ArrayLike | None = None,
         mode: Mode = "greedy",
         episode_ids: Episodes | None = None,
-        version: int | None = None,
+        version: Version | None = None,
         evidence: Sequence[Evidence] = (),
         timeout: float | None = None,
     ) -> Steps[Decisions]:
@@ -124,7 +149,7 @@ class ClientCalls:
             action_masks: [N, mask width], or [mask width] for all rows; None allows all.
             mode: "greedy" or "sampled", for all rows.
             episode_ids: Name of each row's episode, "" for none; or the state of each, which is moved on.
-            version: A version to be asked instead of the one that routing would choose.
+            version: A version, or a label such as "champion", instead of the one that routing would choose.
             evidence: What is wanted beside the actions: any of "value", "entropy", "distribution".
             timeout: Seconds for the call with its retries; None for the client's own.
 
@@ -141,16 +166,17 @@ class ClientCalls:
         rows = add_observations(request, description, observations)
         if action_masks is not None:
             add_mask(request, description, action_masks, rows)
-        if episode_ids is not None:
-            add_episodes(request, episode_ids, rows)
-        try:
-            answer = yield from self._send(request, rows, deadline)
-        except RowFailedError as error:
-            if rows > 1:
-                raise
-            return failed_batch(error, description.action)
-        decisions = read_decisions(answer, description, rows)
-        _advance(episode_ids, decisions)
+        with self._episodes(policy, episode_ids) as episodes:
+            if episodes is not None:
+                add_episodes(request, episodes, rows)
+            steps = self._decider.many(request, rows, description, deadline)
+            try:
+                decisions = yield from self._decided(policy, steps)
+            except RowFailedError as error:
+                if rows > 1:
+                    raise
+                return failed_batch(error, description.action)
+            _advance(episodes, decisions)
         return decisions
 
     def describe(self, policy: str, *, timeout: float | None = None) -> Steps[PolicyDescription]:
@@ -190,7 +216,7 @@ class ClientCalls:
         return read_report((yield from self.caller.call("ReportOutcome", request, deadline)))
 
     def wait_until_ready(self, timeout: float = 30.0, *, policy: str | None = None) -> Steps[None]:
-        """Returns once the server answers and, if a policy is named, a version of that is ready.
+        """Returns once a server answers and, if a policy is named, a version of that is ready there.
 
         Raises:
             ServerUnavailableError: It was not so within `timeout` seconds; the message says what was missing.
@@ -200,15 +226,20 @@ class ClientCalls:
         request = pb.ListPoliciesRequest(prefix=policy or "")
         missing = "it could not be reached"
         attempt = 0
+        alone = len(self.caller.replicas) == 1
+        yield from self.caller.begin()
         while (remaining := self.caller.remaining(deadline) or 0.0) > 0:
-            reply = yield Send("ListPolicies", request, remaining, wait_for_ready=True)
+            look = remaining if alone else min(remaining, _LONGEST_LOOK)
+            replica = self.caller.pick(())
+            send = Send("ListPolicies", request, look, wait_for_ready=True, replica=replica.index)
+            reply = yield from self.caller.attempt(send, replica, repeatable=True)
             if not isinstance(reply, Failure):
                 missing = _what_is_missing(read_summaries(reply), policy)
                 if not missing:
                     return
-            elif reply.code == StatusCode.DEADLINE_EXCEEDED:
+            elif reply.code == StatusCode.DEADLINE_EXCEEDED and look == remaining:
                 break
-            elif reply.code != StatusCode.UNAVAILABLE:
+            elif reply.code not in {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED}:
                 raise self.caller.error(reply, "ListPolicies", deadline)
             yield Wait(min(self.caller.pause(attempt), remaining))
             attempt += 1
@@ -223,20 +254,46 @@ class ClientCalls:
             known = self.descriptions[policy] = read_description(answer)
         return known
 
-    def _send(self, request: pb.ActRequest, rows: int, deadline: Deadline) -> Steps[pb.ActResponse]:
-        repeatable = self.caller.retries > 0
-        if repeatable:
-            # The same keys give the same decisions, so that a repeated call decides nothing anew.
-            keys = self.caller.ambient.random_bytes(_KEY_BYTES * rows)
-            request.idempotency_keys.extend(keys[i : i + _KEY_BYTES] for i in range(0, len(keys), _KEY_BYTES))
+    def streaming(self, max_in_flight: int) -> ClientCalls:
+        """The same calls over a stream; its caller is a `StreamCaller`.
+
+        Raises:
+            InvalidRequestError: `max_in_flight` is below 1.
+        """
+        own = self.caller
+        caller = StreamCaller(
+            own.addresses,
+            own.timeout,
+            own.retries,
+            own.tools,
+            own.ambient,
+            parent=own,
+            max_in_flight=max_in_flight,
+        )
+        return ClientCalls(caller, memory=EpisodeMemory(), descriptions=self.descriptions)
+
+    def forget(self, policy: str, episode: str) -> None:
+        """An episode of a stream has ended; the same name begins anew."""
+        if self.memory is not None:
+            self.memory.forget(policy, episode)
+
+    def close_stream(self) -> None:
+        """Ends a stream, once its calls in flight are answered."""
+        if isinstance(self.caller, StreamCaller):
+            self.caller.close()
+
+    def _decided(self, policy: str, steps: Steps[T]) -> Steps[T]:
         try:
-            answer: pb.ActResponse = yield from self.caller.call(
-                "Act", request, deadline, repeatable=repeatable
-            )
-            return answer
+            return (yield from steps)
         except (InvalidRequestError, PolicyNotFoundError):
-            self.descriptions.pop(request.policy, None)  # the policy may have changed since it was learnt
+            self.descriptions.pop(policy, None)  # the policy may have changed since it was learnt
             raise
+
+    def _episodes(self, policy: str, episodes: Episodes | None) -> AbstractContextManager[Episodes | None]:
+        """The episodes of one step; on a stream a name is enough, and stands for the state it has there."""
+        if self.memory is None or episodes is None or isinstance(episodes, str):
+            return nullcontext(episodes)
+        return self.memory.step(policy, episodes)
 
 
 def _advance(episodes: Episodes | None, decisions: Decisions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,9 @@ _DEFAULTS: dict[str, Any] = {
     "grpc.primary_user_agent": "steersman-client",
 }
 
+_ALL_ADDRESSES = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+"""Of a name with several addresses all are used, in turn, and not only the first that answers."""
+
 
 def channel_options(target: str, extra: Iterable[ChannelOption] = ()) -> list[ChannelOption]:
     """Options of a channel to `target`; those given outrank the defaults.
@@ -33,6 +37,8 @@ def channel_options(target: str, extra: Iterable[ChannelOption] = ()) -> list[Ch
     options = dict(_DEFAULTS)
     if is_on_this_host(target):
         options["grpc.enable_http_proxy"] = 0  # a proxy of the environment cannot reach this host's loopback
+    else:
+        options["grpc.service_config"] = _ALL_ADDRESSES
     options.update(extra)
     return list(options.items())
 

@@ -1,8 +1,4 @@
-"""The client without input and output: steps that say what to send, and are told what came back.
-
-A call is a generator of effects. A driver performs each effect and sends its reply back in, until the
-generator returns the call's result. There is a blocking driver and an asyncio one, and nothing else that
-differs between the two clients, so that they cannot drift apart.
+"""The client without input and output: calls with deadlines, several attempts, and typed errors.
 
 Example:
     >>> def ask(caller, request, deadline):
@@ -12,132 +8,51 @@ Example:
 
 from __future__ import annotations
 
-import asyncio
-import os
-import random
-import time
-from collections.abc import Awaitable, Callable, Generator
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-import grpc
 from google.protobuf.message import Message
 from grpc import StatusCode
 
-from steersman.client.errors import (
-    ClientError,
-    DeadlineExceededError,
-    InvalidRequestError,
-    NotSupportedError,
-    PolicyNotFoundError,
-    RowFailedError,
-    ServerUnavailableError,
-)
-
-Rpc = Literal["Act", "GetPolicy", "ListPolicies", "ReportOutcome"]
-
-REASON_METADATA_KEY = "steersman-reason"
-"""Trailing metadata in which the server says the machine-readable reason of a failed call."""
-
-ROW_METADATA_KEY = "steersman-row"
-"""Trailing metadata, "1" when it is the call's only row that failed, not the call."""
-
-RETRYABLE_METADATA_KEY = "steersman-retryable"
-"""Trailing metadata, "1" when the same call may succeed if it is made again."""
-
-_MARK = "1"
+from steersman.client.effects import Ambient, Rpc, Send, Signal, Steps, Tools, Wait
+from steersman.client.errors import ClientError, InvalidRequestError
+from steersman.client.failures import Failure, error_of
+from steersman.client.health import watch_all
+from steersman.client.hedging import HedgeAfter, Hedging
+from steersman.client.replicas import RETRIED_CODES, Replica, Replicas
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
 
 
-@dataclass(slots=True)
-class Send:
-    """Effect: make this call. The reply is the answer, or a `Failure`.
-
-    Attributes:
-        rpc: Method of `PolicyService`.
-        request: Its request.
-        timeout: Seconds; None for no limit.
-        wait_for_ready: Whether to wait for a connection rather than fail at once without one.
-    """
-
-    rpc: Rpc
-    request: Message
-    timeout: float | None
-    wait_for_ready: bool = False
-
-
-@dataclass(slots=True)
-class Wait:
-    """Effect: let this many seconds pass. The reply is None."""
-
-    seconds: float
-
-
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """Reply: the call ended with this status.
-
-    Attributes:
-        code: gRPC's status.
-        details: Its message, for people.
-        reason: Machine-readable reason; empty where the server gave none.
-        row: Whether it is the call's only row that failed, as the server marks it.
-        retryable: Whether the server marked that the same call may succeed if it is made again.
-    """
-
-    code: StatusCode
-    details: str = ""
-    reason: str = ""
-    row: bool = False
-    retryable: bool = False
-
-
-Effect = Send | Wait
-T = TypeVar("T")
-Steps = Generator[Effect, Any, T]
-"""A call: yields effects, is sent their replies, returns its result."""
-
-
-def read_failure(error: grpc.RpcError) -> Failure:
-    """What a failed call of grpcio says, blocking or asyncio."""
-    call: Any = error
-    metadata = dict(call.trailing_metadata() or ())
-    return Failure(
-        call.code(),
-        call.details() or "",
-        str(metadata.get(REASON_METADATA_KEY, "")),
-        row=metadata.get(ROW_METADATA_KEY) == _MARK,
-        retryable=metadata.get(RETRYABLE_METADATA_KEY) == _MARK,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Ambient:
-    """The world around a client: time, sleep and chance. Tests give their own.
-
-    Attributes:
-        clock: Seconds, monotonic.
-        sleep: Lets seconds pass, for the blocking client.
-        async_sleep: The same for the asyncio client.
-        uniform: A random number in [0, 1).
-        random_bytes: That many random bytes.
-    """
-
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    async_sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    uniform: Callable[[], float] = random.random
-    random_bytes: Callable[[int], bytes] = os.urandom
-
-
-@dataclass(slots=True)
 class Deadline:
     """When a call must have ended: `limit` seconds after it began; None for never."""
 
     limit: float | None
     at: float
+
+    @property
+    def ends(self) -> float:
+        """When it passes, on the client's clock."""
+        return math.inf if self.limit is None else self.at + self.limit
+
+
+@dataclass(slots=True)
+class Tries:
+    """The attempts of one call so far.
+
+    Attributes:
+        made: How many.
+        rounds: How often all replicas were tried in vain.
+        tried: Replicas that failed in this round.
+    """
+
+    made: int = 0
+    rounds: int = 0
+    tried: list[Replica] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -145,18 +60,46 @@ class Caller:
     """Makes calls with deadlines and retries, and turns failures into errors.
 
     Attributes:
-        target: Address of the server, for errors.
+        addresses: Addresses of the servers, which are replicas of each other.
         timeout: Seconds that a call may take unless it says otherwise; None for no limit.
         retries: How many times a call is made again at most, if the server was unavailable.
+        tools: What calls wait with.
         ambient: Time and chance.
-        closed: Set when the client was closed.
+        hedge_after: When a second attempt is made beside the first.
+        replicas: What is known of the servers.
+        closed: Raised when the client was closed.
     """
 
-    target: str
+    addresses: Sequence[str]
     timeout: float | None
     retries: int
+    tools: Tools
     ambient: Ambient = field(default_factory=Ambient)
-    closed: bool = False
+    hedge_after: HedgeAfter = None
+    replicas: Replicas = field(init=False)
+    closed: Signal = field(init=False)
+    _hedging: Hedging | None = field(init=False, default=None)
+    _watching: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self.closed = self.tools.signal()
+        self.replicas = Replicas(self.addresses, self.ambient.clock)
+        after = self.hedge_after
+        if after is not None and after != "auto" and not after > 0:
+            message = f'hedge_after is {after}; expected seconds above 0, "auto" or None'
+            raise InvalidRequestError(message, reason="hedge_after")
+        if after is not None and len(self.replicas) > 1:
+            self._hedging = Hedging(after, self.replicas, self.ambient.clock, self.tools.signal)
+
+    @property
+    def target(self) -> str:
+        """Where the servers are, for errors."""
+        return ", ".join(self.addresses)
+
+    @property
+    def keyed(self) -> bool:
+        """Whether an attempt may be repeated, so that rows need idempotency keys."""
+        return self.retries > 0 or self._hedging is not None
 
     def deadline(self, timeout: float | None) -> Deadline:
         """The deadline of a call that begins now.
@@ -164,7 +107,7 @@ class Caller:
         Raises:
             ClientError: The client was closed, or the timeout is no time.
         """
-        if self.closed:
+        if self.closed.is_set():
             raise ClientError(
                 "this client is closed; make a new one", code=StatusCode.CANCELLED, reason="client_closed"
             )
@@ -175,9 +118,7 @@ class Caller:
 
     def remaining(self, deadline: Deadline) -> float | None:
         """Seconds left; None for no limit."""
-        if deadline.limit is None:
-            return None
-        return deadline.at + deadline.limit - self.ambient.clock()
+        return None if deadline.limit is None else deadline.ends - self.ambient.clock()
 
     def call(self, rpc: Rpc, request: Message, deadline: Deadline, *, repeatable: bool = True) -> Steps[Any]:
         """The answer to one call.
@@ -191,19 +132,46 @@ class Caller:
         Raises:
             ClientError: The call failed, the last time if it was retried.
         """
-        attempt = 0
+        yield from self.begin()
+        tries = Tries()
         while True:
             remaining = self.remaining(deadline)
             if remaining is not None and remaining <= 0:
                 raise self.error(Failure(StatusCode.DEADLINE_EXCEEDED), rpc, deadline)
-            reply = yield Send(rpc, request, remaining)
+            replica = self.pick(tries.tried)
+            reply = yield from self.attempt(
+                Send(rpc, request, remaining, replica=replica.index), replica, repeatable=repeatable
+            )
             if not isinstance(reply, Failure):
                 return reply
-            pause = self.pause(attempt)
-            if not (repeatable and self._is_worth_retrying(reply, attempt, pause, deadline)):
-                raise self.error(reply, rpc, deadline, attempts=attempt + 1)
-            yield Wait(pause)
-            attempt += 1
+            tries.made += 1
+            tries.tried.append(replica)
+            pause = self._pause_before_retry(reply, tries, deadline) if repeatable else None
+            if pause is None:
+                raise self.error(reply, rpc, deadline, attempts=tries.made)
+            if pause > 0:
+                yield Wait(pause)
+
+    def begin(self) -> Steps[None]:
+        """Done once, by the first call: where there is a choice, the replicas are watched."""
+        if not self._watching and len(self.replicas) > 1:
+            self._watching = True
+            yield from watch_all(self.replicas, self.closed, self.pause)
+
+    def pick(self, tried: Sequence[Replica]) -> Replica:
+        """The replica for the next attempt; `attempt` gives it back."""
+        return self.replicas.pick(tried)
+
+    def attempt(self, send: Send, replica: Replica, *, repeatable: bool) -> Steps[Any]:
+        """One attempt, or two at the same time. The reply is the answer, or a `Failure`."""
+        if self._hedging is not None and repeatable and send.rpc == "Act":
+            return (yield from self._hedging.race(send, replica))
+        reply = None
+        try:
+            reply = yield send
+        finally:
+            self.replicas.release(replica, reply)
+        return reply
 
     def pause(self, attempt: int) -> float:
         """Seconds before the next attempt: exponential, jittered so that callers do not return as one.
@@ -212,41 +180,28 @@ class Caller:
         """
         return self.ambient.uniform() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempt, 30))
 
-    def _is_worth_retrying(self, failure: Failure, attempt: int, pause: float, deadline: Deadline) -> bool:
+    def _pause_before_retry(self, failure: Failure, tries: Tries, deadline: Deadline) -> float | None:
+        """Seconds until the next attempt; None if there is to be none."""
+        forbidden = failure.pushback is not None and failure.pushback < 0
+        if forbidden or failure.code not in RETRIED_CODES or tries.made > self.retries:
+            return None
+        if failure.pushback is None and failure.code != StatusCode.UNAVAILABLE:
+            return None
+        if not self.replicas.may_retry(tries.tried):
+            return None
+        pause = self._pause_of(failure, tries)
         remaining = self.remaining(deadline)
-        in_time = remaining is None or pause < remaining
-        return failure.code == StatusCode.UNAVAILABLE and attempt < self.retries and in_time
+        return pause if remaining is None or pause < remaining else None
+
+    def _pause_of(self, failure: Failure, tries: Tries) -> float:
+        """None at all where another replica is left; otherwise a new round begins, later."""
+        pause = 0.0
+        if len(tries.tried) >= len(self.replicas):
+            pause = self.pause(tries.rounds)
+            tries.rounds += 1
+            tries.tried.clear()
+        return pause if failure.pushback is None else failure.pushback
 
     def error(self, failure: Failure, rpc: Rpc, deadline: Deadline, *, attempts: int = 1) -> ClientError:
         """The error that a caller sees for a failed call."""
-        message = failure.details or failure.code.value[1]
-        if failure.row:
-            return RowFailedError(
-                message, code=failure.code, reason=failure.reason, retryable=failure.retryable
-            )
-        kind = _ERRORS.get(failure.code, ClientError)
-        if failure.code == StatusCode.DEADLINE_EXCEEDED:
-            message = (
-                f"{self.target} did not answer {rpc} within {deadline.limit:g} s; is it overloaded, or gone?"
-            )
-        elif failure.code == StatusCode.UNAVAILABLE and not failure.reason:
-            again = f" ({attempts} attempts)" if attempts > 1 else ""
-            message = f"no server answers at {self.target}: {_core_of(message)}{again}; is it running there?"
-        elif failure.code == StatusCode.UNIMPLEMENTED and not failure.reason:
-            message = f"{self.target} does not offer {rpc}: {message}"
-        return kind(message, code=failure.code, reason=failure.reason, retryable=failure.retryable or None)
-
-
-_ERRORS: dict[StatusCode, type[ClientError]] = {
-    StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
-    StatusCode.INVALID_ARGUMENT: InvalidRequestError,
-    StatusCode.NOT_FOUND: PolicyNotFoundError,
-    StatusCode.OUT_OF_RANGE: InvalidRequestError,
-    StatusCode.UNAVAILABLE: ServerUnavailableError,
-    StatusCode.UNIMPLEMENTED: NotSupportedError,
-}
-
-
-def _core_of(details: str) -> str:
-    """What is of use in gRPC's chain of causes: its last one."""
-    return details.rsplit(": ", 1)[-1] if details.startswith("failed to connect") else details
+        return error_of(failure, self.target, rpc, limit=deadline.limit, attempts=attempts)

@@ -163,6 +163,7 @@ class PolicyVersion:
         variant: Variant in use: fp32 or int8.
         lanes: Lanes and arms that it runs in.
         created: When the bundle was written, UTC; None if unknown.
+        labels: Labels that it carries, such as "champion"; `version` takes them, too.
     """
 
     version: int
@@ -172,6 +173,7 @@ class PolicyVersion:
     variant: str = ""
     lanes: tuple[str, ...] = ()
     created: datetime | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +299,7 @@ def _read_versions(versions: Sequence[pb.PolicyVersion]) -> tuple[PolicyVersion,
             variant=item.variant,
             lanes=tuple(item.lanes),
             created=time_from_nanos(item.created_unix_nanos),
+            labels=tuple(item.labels),
         )
         for item in versions
     )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from grpc import StatusCode
 
 RETRYABLE_CODES = frozenset(
     {
-        StatusCode.ABORTED,
         StatusCode.DEADLINE_EXCEEDED,
         StatusCode.RESOURCE_EXHAUSTED,
         StatusCode.UNAVAILABLE,
     }
 )
-"""With these the same call may succeed later, perhaps with more time."""
+"""With these the same call may succeed later, perhaps with more time. ABORTED is none of them: there
+something has changed meanwhile, so the caller has to look again first."""
 
 
 class ClientError(Exception):
@@ -49,6 +49,10 @@ class ClientError(Exception):
         self.reason = reason
         self.retryable = self.code in RETRYABLE_CODES if retryable is None else retryable
 
+    def copy(self) -> Self:
+        """The same error once more: one that several callers raise would mix up their tracebacks."""
+        return type(self)(self.message, code=self.code, reason=self.reason, retryable=self.retryable)
+
 
 class InvalidRequestError(ClientError):
     """The call itself has to be changed: a wrong shape, type, key, mode or mask."""
@@ -78,6 +82,24 @@ class DeadlineExceededError(ClientError):
     """The server did not answer within the call's time."""
 
     default_code = StatusCode.DEADLINE_EXCEEDED
+
+
+class OverloadedError(ClientError):
+    """The server has more to do than it takes. The client retries that only when told after what time."""
+
+    default_code = StatusCode.RESOURCE_EXHAUSTED
+
+
+class UnauthenticatedError(ClientError):
+    """The server wants to know who calls, and did not learn it: no token, or one that it does not know."""
+
+    default_code = StatusCode.UNAUTHENTICATED
+
+
+class PermissionDeniedError(ClientError):
+    """The server knows who calls, and does not let them do that."""
+
+    default_code = StatusCode.PERMISSION_DENIED
 
 
 class NotSupportedError(ClientError):

@@ -10,9 +10,9 @@ from grpc import StatusCode
 from numpy.typing import ArrayLike
 
 from steersman.client.calls import ClientCalls
-from steersman.client.core import Steps
 from steersman.client.decision import Decision, Decisions
 from steersman.client.description import Mode, PolicyDescription
+from steersman.client.effects import Steps
 from steersman.client.errors import ClientError
 from steersman.client.requests import Ask, Episodes, EpisodeState, Evidence, Observation
 
@@ -78,6 +78,10 @@ class PolicyCalls:
     def describe(self, *, timeout: float | None = None) -> Steps[PolicyDescription]:
         """What the policy is, asked afresh: observations, actions, masks, versions."""
         return self.client.describe(self.name, timeout=timeout)
+
+    def streaming(self, max_in_flight: int) -> PolicyCalls:
+        """The same calls over a stream."""
+        return replace(self, client=self.client.streaming(max_in_flight))
 
     def with_changes(self, mode: Mode | None, evidence: Sequence[Evidence] | None) -> Ask:
         """How this one action is wanted."""

@@ -24,6 +24,10 @@ _EVIDENCE: dict[str, pb.Evidence.ValueType] = {
 }
 
 
+Version = int | str
+"""A version by its number, or by a label that it carries."""
+
+
 @dataclass(slots=True)
 class EpisodeState:
     """What is carried from one step of an episode to the next. The client moves it on; callers only pass it.
@@ -50,12 +54,12 @@ class Ask:
 
     Attributes:
         mode: "greedy" takes the most probable action or the mean, "sampled" draws from the distribution.
-        version: A version to be asked instead of the one that routing would choose.
+        version: A version, or the label of one, to be asked instead of the one that routing would choose.
         evidence: What is wanted beside the action: any of "value", "entropy", "distribution".
     """
 
     mode: Mode = "greedy"
-    version: int | None = None
+    version: Version | None = None
     evidence: Sequence[Evidence] = ()
 
 
@@ -69,7 +73,11 @@ def start_request(description: PolicyDescription, ask: Ask) -> pb.ActRequest:
     Raises:
         InvalidRequestError: The mode or the evidence is unknown.
     """
-    request = pb.ActRequest(policy=description.policy, version=ask.version or 0)
+    request = pb.ActRequest(policy=description.policy)
+    if isinstance(ask.version, str):
+        request.version_label = ask.version
+    elif ask.version is not None:
+        request.version = ask.version
     if ask.mode not in MODES:
         raise InvalidRequestError(f"mode is {ask.mode!r}; expected one of {', '.join(MODES)}", reason="mode")
     request.mode = MODES[ask.mode]

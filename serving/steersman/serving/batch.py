@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,36 @@ from steersman.serving.call import Call, RawTensor
 from steersman.serving.errors import CallError, Code, invalid
 
 Array = NDArray[Any]
+ASSIGNED_BY: tuple[str, ...] = ("none", "request", "episode", "token", "cut")
+"""How a row found its lane: it names no episode; its call asked for a version; its episode's id; its token;
+its token's version is gone. Positions are codes in the counters."""
 MAX_EPISODE_ID_BYTES = 256
 MAX_IDEMPOTENCY_KEY_BYTES = 64
 
 
-@dataclass(frozen=True, slots=True)
+class EpisodeRow(NamedTuple):
+    """Where a row's episode is.
+
+    Attributes:
+        episode: Hash of policy and episode id; empty where no token is wanted.
+        step: Steps decided before this one.
+        share: Probability with which the episode was assigned to its lane.
+        by: How the row found its lane, a code of `ASSIGNED_BY`.
+        state: The recurrent state's bytes; empty where the episode begins.
+        reason: Code of the `Reason` that its caller should know, 0 for none.
+        failed: Whether the row fails for that reason.
+    """
+
+    episode: bytes = b""
+    step: int = 0
+    share: float = 1.0
+    by: int = 0
+    state: bytes = b""
+    reason: int = 0
+    failed: bool = False
+
+
+@dataclass(slots=True)
 class Columns:
     """Rows of one policy: contiguous arrays of the declared types, by graph input name.
 
@@ -28,13 +53,28 @@ class Columns:
         observations: Each [N, *shape].
         action_mask: [N, mask width]; None allows everything.
         rows: N.
-        starts: Rows that begin an episode.
+        starts: [N], rows that begin an episode; None where none does.
+        episodes: [N]; None where no row has to do with one.
+        assigned: How all rows found their lane, where `episodes` does not say it.
     """
 
     observations: Mapping[str, Array]
     action_mask: NDArray[np.bool_] | None
     rows: int
-    starts: int = 0
+    starts: NDArray[np.bool_] | None = None
+    episodes: list[EpisodeRow] | None = None
+    assigned: int = 0
+
+    def take(self, rows: NDArray[np.intp]) -> Columns:
+        """Some of the rows."""
+        return Columns(
+            observations={name: array[rows] for name, array in self.observations.items()},
+            action_mask=None if self.action_mask is None else self.action_mask[rows],
+            rows=len(rows),
+            starts=None if self.starts is None else self.starts[rows],
+            episodes=None if self.episodes is None else [self.episodes[row] for row in rows],
+            assigned=self.assigned,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +148,31 @@ def join(parts: Sequence[Columns]) -> Columns:
         return parts[0]
     names = parts[0].observations
     observations = {name: np.concatenate([part.observations[name] for part in parts]) for name in names}
-    rows, starts = sum(part.rows for part in parts), sum(part.starts for part in parts)
-    return Columns(observations, _join_masks(parts), rows, starts)
+    rows = sum(part.rows for part in parts)
+    return Columns(
+        observations=observations,
+        action_mask=_join_masks(parts),
+        rows=rows,
+        starts=_join_starts(parts),
+        episodes=_join_episodes(parts),
+        assigned=parts[0].assigned,
+    )
+
+
+def _join_starts(parts: Sequence[Columns]) -> NDArray[np.bool_] | None:
+    if all(part.starts is None for part in parts):
+        return None
+    return np.concatenate([np.zeros(p.rows, np.bool_) if p.starts is None else p.starts for p in parts])
+
+
+def _join_episodes(parts: Sequence[Columns]) -> list[EpisodeRow] | None:
+    """Once one part has episodes, all have: rows without one say how they were assigned."""
+    if all(part.episodes is None and part.assigned == parts[0].assigned for part in parts):
+        return None
+    rows: list[EpisodeRow] = []
+    for part in parts:
+        rows += part.episodes or [EpisodeRow(by=part.assigned)] * part.rows
+    return rows
 
 
 def _join_masks(parts: Sequence[Columns]) -> NDArray[np.bool_] | None:
@@ -170,9 +233,11 @@ def _common_rows(observations: Mapping[str, Array]) -> int:
     return rows.pop()
 
 
-def _starts(call: Call) -> int:
+def _starts(call: Call) -> NDArray[np.bool_] | None:
     """Rows that begin an episode, told by `episode_starts` or else by step 0."""
-    return sum(call.episode_starts) if call.episode_starts else list(call.steps).count(0)
+    if call.episode_starts:
+        return np.array(call.episode_starts, np.bool_)
+    return np.array(call.steps, np.int64) == 0 if call.steps else None
 
 
 def _check_per_row_fields(call: Call, rows: int) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import Lock
 
 from steersman.bundle.manifest import Manifest
 from steersman.bundle.reference import Reference
 from steersman.monitoring.blocks import BlockSpec
 from steersman.monitoring.counters import Layout, Slot
+from steersman.serving.batch import ASSIGNED_BY
 from steersman.serving.decision import REASONS, SOURCES
 from steersman.serving.errors import Code
 
-METHODS = ("Act", "ActStream", "GetPolicy", "ListPolicies", "ReportOutcome")
+OIP_METHODS = (
+    *("ModelInfer", "ModelStreamInfer", "ServerLive", "ServerReady", "ServerMetadata", "ModelReady"),
+    *("ModelMetadata", "ModelConfig", "ModelStatistics", "RepositoryIndex", "NotOffered"),
+)
+METHODS = ("Act", "ActStream", "GetPolicy", "ListPolicies", "ReportOutcome", *OIP_METHODS)
 CODES = ("ok", *(str(code) for code in Code))
 
 
@@ -28,18 +34,22 @@ def block_spec(manifest: Manifest, lane: str, references: Mapping[str, Reference
         lane=lane,
         sources=tuple(map(str, SOURCES)),
         reasons=tuple(map(str, REASONS)),
+        assigned_by=ASSIGNED_BY,
     )
     return spec.watching(manifest.contract, tuple(references))
 
 
 class CallCounter:
-    """Counts the calls that this worker answered, by method and status."""
+    """Counts the calls that this worker answered, by method and status. Of use from any thread."""
 
     def __init__(self, slot: Slot) -> None:
+        self._lock = Lock()
         self._process = slot.process
         self._methods = {name: i for i, name in enumerate(slot.layout.methods)}
         self._codes = {name: i for i, name in enumerate(slot.layout.codes)}
 
-    def __call__(self, method: str, code: Code | None) -> None:
-        """Counts a call; `code` is None when it succeeded."""
-        self._process.count_call(self._methods[method], self._codes["ok" if code is None else str(code)])
+    def __call__(self, method: str, code: Code | None, calls: int = 1) -> None:
+        """Counts calls; `code` is None when they succeeded."""
+        column = self._codes["ok" if code is None else str(code)]
+        with self._lock:
+            self._process.count_call(self._methods[method], column, calls)

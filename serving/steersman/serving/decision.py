@@ -160,6 +160,7 @@ class Decisions:
             values=_part(self.values, part, wanted="value" in evidence),
             entropies=_part(self.entropies, part, wanted="entropy" in evidence),
             distribution=_part(self.distribution, part, wanted="distribution" in evidence),
+            episode_tokens=self.episode_tokens[part],
             errors=[replace(e, row=e.row - start) for e in self.errors if start <= e.row < end],
             interventions=[replace(i, row=i.row - start) for i in self.interventions if start <= i.row < end],
         )

@@ -1,7 +1,8 @@
 """The decision core: one synchronous `decide` over the calls that wait, free of transports.
 
-Calls are checked, grouped by lane and mode, and each group goes through the pipeline as one batch of
-columns. Owned by one thread; `swap` replaces the routing table, which `decide` reads once.
+Calls are checked, their rows are placed in lanes, and each group of rows of one lane and mode goes through
+the pipeline as one batch of columns. `decide` may be called from several threads: it reads the routing table
+once, which `swap` replaces as a whole, and only counting is done one thread at a time.
 """
 
 from __future__ import annotations
@@ -9,37 +10,56 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from time import perf_counter_ns
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.specs import Mode
-from steersman.serving.batch import Columns, join
+from steersman.serving.batch import EpisodeRow, join
 from steersman.serving.call import Call
-from steersman.serving.decision import Decisions
+from steersman.serving.conclusion import conclude, next_state, record
+from steersman.serving.decision import Decisions, Reason
+from steersman.serving.episodes import EpisodeKeeper, Part
 from steersman.serving.errors import CallError, Code
-from steersman.serving.pipeline import decide_group
+from steersman.serving.parts import gather
+from steersman.serving.pipeline import decide_rows
 from steersman.serving.routing import RoutingTable
 from steersman.serving.runtime import LaneRuntime
+from steersman.serving.work import Work
 
 log = logging.getLogger(__name__)
 ID_BYTES = 16
 DEFAULT_MAX_ROWS = 4096
 _NO_EVIDENCE: frozenset[str] = frozenset()
+Outcome = Decisions | CallError
+Claim = Callable[[Sequence[Call]], Sequence[bool]]
+"""Says of each call whether it is still this decision's to answer."""
 
 
 @dataclass(slots=True)
 class _Group:
-    """Calls of one lane and mode that are decided as one batch, with their places in the list of calls."""
+    """Rows of one lane and mode that are decided as one batch, by call: its place, itself, its part."""
 
     lane: LaneRuntime
     mode: Mode
+    refused: Reason
     places: list[int] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
-    parts: list[Columns] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+
+    def add(self, place: int, call: Call, part: Part) -> None:
+        self.places.append(place)
+        self.calls.append(call)
+        self.parts.append(part)
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows of each part."""
+        return [part.columns.rows for part in self.parts]
 
 
 class Engine:
@@ -47,72 +67,118 @@ class Engine:
 
     Args:
         salt: Secret of at least 8 bytes that noise and the ids of keyed calls are made from.
+        episodes: Places rows and issues episode tokens.
         max_rows: Most rows that one call may have.
     """
 
-    def __init__(self, salt: bytes, max_rows: int = DEFAULT_MAX_ROWS) -> None:
+    def __init__(self, salt: bytes, episodes: EpisodeKeeper, max_rows: int = DEFAULT_MAX_ROWS) -> None:
         self._salt = salt
+        self._episodes = episodes
         self._max_rows = max_rows
+        self._counting = Lock()
         self.routing = RoutingTable()
 
     def swap(self, routing: RoutingTable) -> None:
         """Uses another routing table from the next `decide` on."""
         self.routing = routing
 
-    def decide(self, calls: Sequence[Call]) -> list[Decisions | CallError]:
-        """The decisions of each call, or the error that it met, in the order of the calls."""
+    def decide(self, calls: Sequence[Call], claim: Claim | None = None) -> list[Outcome]:
+        """The decisions of each call, or the error that it met, in the order of the calls.
+
+        Args:
+            calls: The calls.
+            claim: Asked once the model has run which of these calls are still to be answered; what was
+                answered by somebody else meanwhile is not counted. None where all are.
+        """
         routing = self.routing
-        outcomes: list[Decisions | CallError | None] = [None] * len(calls)
-        groups: dict[tuple[str, str, Mode], _Group] = {}
+        outcomes: list[Outcome | None] = [None] * len(calls)
+        groups: dict[tuple[int, Mode, Reason], _Group] = {}
         for place, call in enumerate(calls):
             try:
-                lane = routing.resolve(call.policy, call.version)
-                columns = lane.loaded.checker.check(call, self._max_rows)
+                policy = routing.ready(call.policy)
+                columns = policy.checker.check(call, self._max_rows)
+                parts = self._episodes.place(policy, call, columns)
             except CallError as error:
                 outcomes[place] = error
                 continue
-            group = groups.setdefault((call.policy, lane.lane, call.mode), _Group(lane, call.mode))
-            group.places.append(place)
-            group.calls.append(call)
-            group.parts.append(columns)
+            for part in parts:
+                key = (id(part.lane), call.mode, call.refused)
+                if key not in groups:
+                    groups[key] = _Group(part.lane, call.mode, call.refused)
+                groups[key].add(place, call, part)
+        divided: dict[int, list[tuple[NDArray[np.intp], Outcome]]] = {}
         for group in groups.values():
-            for place, outcome in zip(group.places, self._outcomes(group), strict=True):
-                outcomes[place] = outcome
+            for place, part, outcome in zip(
+                group.places, group.parts, self._outcomes(group, claim), strict=True
+            ):
+                if part.rows is None:
+                    outcomes[place] = outcome
+                else:
+                    divided.setdefault(place, []).append((part.rows, outcome))
+        for place, pieces in divided.items():
+            outcomes[place] = _whole(pieces)
         return [outcome for outcome in outcomes if outcome is not None]
 
-    def _outcomes(self, group: _Group) -> Sequence[Decisions | CallError]:
+    def _outcomes(self, group: _Group, claim: Claim | None) -> Sequence[Outcome]:
         """A defect that one group meets must not reach the calls of another."""
         try:
-            return self._decide_group(group)
+            return self._decide_group(group, claim)
         except Exception:
             log.exception("defect while deciding", extra={"policy": group.calls[0].policy})
             message = "internal error; the server's log has the details"
             return [CallError(Code.INTERNAL, "internal", message)] * len(group.calls)
 
-    def _decide_group(self, group: _Group) -> list[Decisions]:
+    def _decide_group(self, group: _Group, claim: Claim | None) -> list[Decisions]:
         started = perf_counter_ns()
         evidence = _NO_EVIDENCE.union(*(call.evidence for call in group.calls))
-        columns = join(group.parts)
+        columns = join([part.columns for part in group.parts])
         ids = self._decision_ids(group, columns.rows)
-        decisions = decide_group(
-            group.lane, columns, mode=group.mode, evidence=evidence, ids=ids, salt=self._salt
+        work = decide_rows(
+            group.lane,
+            columns,
+            mode=group.mode,
+            evidence=evidence,
+            ids=ids,
+            salt=self._salt,
+            refused=group.refused,
         )
-        ended = perf_counter_ns()
-        for call, part in zip(group.calls, group.parts, strict=True):
-            arrived = call.arrived_ns or started
-            group.lane.recorder.record_latency("queue", (started - arrived) * 1e-9, part.rows)
-            group.lane.recorder.record_latency("total", (ended - arrived) * 1e-9, part.rows)
+        kept = None if claim is None else np.repeat(claim(group.calls), group.rows)
+        decisions = conclude(work, evidence, ids)
+        if columns.episodes is not None:
+            decisions.episode_tokens = self._episodes.issue(
+                group.lane, _tokened(work), decisions.actions, next_state(work)
+            )
+        with self._counting:
+            self._count(group, work, started, kept)
         return _split(decisions, group)
+
+    def _count(self, group: _Group, work: Work, started: int, kept: NDArray[np.bool_] | None) -> None:
+        record(work, kept)
+        ended = perf_counter_ns()
+        recorder = group.lane.recorder
+        if kept is None and len(group.calls) == 1:
+            arrived = group.calls[0].arrived_ns or started
+            recorder.record_latency("queue", (started - arrived) * 1e-9, work.columns.rows)
+            recorder.record_latency("total", (ended - arrived) * 1e-9, work.columns.rows)
+            return
+        arrived_ns = np.repeat([call.arrived_ns or started for call in group.calls], group.rows)
+        if kept is not None:
+            arrived_ns = arrived_ns[kept]
+        recorder.record_latencies("queue", (started - arrived_ns) * 1e-9)
+        recorder.record_latencies("total", (ended - arrived_ns) * 1e-9)
 
     def _decision_ids(self, group: _Group, rows: int) -> NDArray[np.uint8]:
         """[rows, 16]: random, or from the row's idempotency key, so that a repeated call is the same."""
         ids = np.frombuffer(bytearray(os.urandom(ID_BYTES * rows)), np.uint8).reshape(rows, ID_BYTES)
         start = 0
         for call, part in zip(group.calls, group.parts, strict=True):
-            for row, key in enumerate(call.idempotency_keys):
-                if key:
-                    ids[start + row] = self._keyed_id(call, row)
-            start += part.rows
+            if call.idempotency_keys:
+                for i, row in enumerate(
+                    range(part.columns.rows) if part.rows is None else part.rows.tolist()
+                ):
+                    if call.idempotency_keys[row]:
+                        ids[start + i] = self._keyed_id(call, row)
+            start += part.columns.rows
         return ids
 
     def _keyed_id(self, call: Call, row: int) -> NDArray[np.uint8]:
@@ -124,13 +190,31 @@ class Engine:
         return np.frombuffer(digest.digest(), np.uint8)
 
 
+def _tokened(work: Work) -> list[EpisodeRow]:
+    """The rows as tokens are made of them: those that failed get none."""
+    episodes = work.columns.episodes or []
+    if not np.count_nonzero(work.failed):
+        return episodes
+    return [EpisodeRow() if failed else row for row, failed in zip(episodes, work.failed, strict=True)]
+
+
+def _whole(pieces: Sequence[tuple[NDArray[np.intp], Outcome]]) -> Outcome:
+    """The outcome of a call from those of its parts; an error of one fails the call."""
+    decided = []
+    for rows, outcome in pieces:
+        if isinstance(outcome, CallError):
+            return outcome
+        decided.append((rows, outcome))
+    return gather(decided)
+
+
 def _split(decisions: Decisions, group: _Group) -> list[Decisions]:
-    """The group's decisions call by call, each with the evidence that it asked for."""
+    """The group's decisions part by part, each with the evidence that its call asked for."""
     if len(group.calls) == 1:
         return [decisions]
-    parts = []
+    found = []
     start = 0
-    for call, columns in zip(group.calls, group.parts, strict=True):
-        parts.append(decisions.rows(start, start + columns.rows, call.evidence))
-        start += columns.rows
-    return parts
+    for call, part in zip(group.calls, group.parts, strict=True):
+        found.append(decisions.rows(start, start + part.columns.rows, call.evidence))
+        start += part.columns.rows
+    return found

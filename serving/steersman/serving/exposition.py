@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from steersman.monitoring import metrics
+from steersman.monitoring.blocks import PlacedBlock
 from steersman.monitoring.collector import SteersmanCollector
 from steersman.monitoring.counters import Segment
-from steersman.monitoring.series import ServedVersion
+from steersman.monitoring.series import Series, ServedVersion
+from steersman.serving.director import Director
 from steersman.serving.messages import LoadedLane, Routed
 from steersman.serving.planning import Plan, PlannedLane
 
 
-def make_registry(
-    segment: Segment, plan: Callable[[], Plan], routed: Callable[[], Sequence[Routed]]
-) -> CollectorRegistry:
-    """A registry with the workers' counters, and the supervisor's own process.
+def make_registry(segment: Segment, director: Director) -> CollectorRegistry:
+    """A registry with the workers' counters, what is deployed, and the supervisor's own process.
 
     Args:
         segment: The workers' counters.
-        plan: Gives the plan in force.
-        routed: Gives what each worker last said that it has loaded.
+        director: Knows the plan in force and the workers.
     """
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -29,18 +29,40 @@ def make_registry(
     registry.register(
         SteersmanCollector(
             segment,
-            blocks=lambda: [lane.placed for lane in plan().lanes],
-            versions=lambda: served_versions(plan(), routed()),
+            blocks=lambda: placed_blocks(director.plan),
+            versions=lambda: served_versions(director.plan, director.fleet.routed()),
+            more=lambda: rollout_series(director),
         )
     )
     return registry
 
 
+def placed_blocks(plan: Plan) -> list[PlacedBlock]:
+    """Every block once: a version that was written over drains in the block that its successor counts in."""
+    return list({lane.placed.offset: lane.placed for lane in plan.lanes}.values())
+
+
 def served_versions(plan: Plan, routed: Sequence[Routed]) -> list[ServedVersion]:
     """The versions that at least one worker has loaded."""
     loaded = {(lane.policy, lane.version): lane for said in routed for lane in said.lanes}
-    planned = {(lane.policy, lane.placed.spec.version): lane for lane in plan.lanes}
+    planned = {(lane.policy, lane.route.version): lane for lane in plan.lanes}
     return [_served(planned[key], loaded[key]) for key in sorted(loaded.keys() & planned.keys())]
+
+
+def rollout_series(director: Director) -> Iterator[Series]:
+    """What is deployed, and how far the workers are."""
+    plan = director.plan
+    for lane in plan.lanes:
+        if lane.route.role in {"open", "shadow"}:
+            labels = (lane.policy, str(lane.route.version), lane.route.lane)
+            yield metrics.LANE_SHARE, labels, lane.route.share
+    for route in plan.snapshot.policies:
+        state = director.states.get(route.policy)
+        yield metrics.DEPLOYMENT_REVISION, (route.policy,), state.revision if state else 0
+    yield metrics.ROUTING_GENERATION, (), plan.generation
+    yield metrics.WORKERS_CURRENT, (), director.fleet.current(plan.generation)
+    for problem in plan.problems:
+        yield metrics.VERSION_REFUSED, (problem.policy, str(problem.version), problem.kind), 1
 
 
 def _served(planned: PlannedLane, loaded: LoadedLane) -> ServedVersion:

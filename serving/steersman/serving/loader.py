@@ -8,7 +8,7 @@ keeps what it had.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from steersman.safety.fallback import FallbackChain
 from steersman.safety.guard import Guard, benign_row
 from steersman.serving.batch import CallChecker
 from steersman.serving.errors import ServingError
-from steersman.serving.precision import fastest
+from steersman.serving.precision import Measurement, measure
 from steersman.serving.references import read_references
 from steersman.serving.rollout.deployment import Precision
 from steersman.serving.rollout.snapshot import LaneRoute, PolicyRoute, RoutingSnapshot
@@ -62,44 +62,66 @@ class Loader:
     def _load_policy(
         self, repository: Repository, route: PolicyRoute, current: PolicyRuntime | None
     ) -> PolicyRuntime:
-        lanes, failures = [], {}
+        """The policy's lanes. It keeps those that it had if one of the new ones that take episodes fails."""
+        known = list(current.lanes) if current is not None else []
+        lanes: list[LaneRuntime] = []
+        failures: dict[int, str] = {}
+        vital = False
         for lane in route.lanes:
             try:
-                loaded = _reuse(current, lane) or self._load_version(repository, route, lane)
-                lanes.append(self._lane(route, lane, loaded))
+                found = _unchanged(current, route, lane)
+                lanes.append(found or self._lane(repository, route, lane, [*known, *lanes]))
             except SteersmanError as error:
-                log.warning(
-                    "version refused",
-                    extra={"policy": route.policy, "version": lane.version, "why": str(error)},
-                )
+                log.warning("version refused", extra=_about(route, lane, why=str(error)))
                 failures[lane.version] = error.what
+                vital |= lane.role == "open"
             except Exception:
-                log.exception("defect while loading", extra={"policy": route.policy, "version": lane.version})
+                log.exception("defect while loading", extra=_about(route, lane))
                 failures[lane.version] = "a defect was met while loading; the server's log has the details"
-        if failures and current is not None and current.lanes:
-            return PolicyRuntime(route, current.lanes, failures)
-        return PolicyRuntime(route, tuple(lanes), failures)
+                vital |= lane.role == "open"
+        if vital and current is not None and current.lanes:
+            return PolicyRuntime(current.route, current.lanes, failures)
+        return PolicyRuntime(route, lanes, failures)
 
-    def _load_version(self, repository: Repository, route: PolicyRoute, lane: LaneRoute) -> LoadedVersion:
-        return load_version(repository, route, lane, self.cache, self.trust)
-
-    def _lane(self, route: PolicyRoute, lane: LaneRoute, loaded: LoadedVersion) -> LaneRuntime:
+    def _lane(
+        self, repository: Repository, route: PolicyRoute, lane: LaneRoute, known: Sequence[LaneRuntime]
+    ) -> LaneRuntime:
+        loaded = _reuse(known, route, lane)
+        if loaded is None:
+            loaded = load_version(repository, route, lane, self.cache, self.trust)
         contract = loaded.contract
         reference = loaded.references.get("greedy")
         return LaneRuntime(
-            lane=lane.lane,
+            route=lane,
             loaded=loaded,
             guard=Guard.compile(route.safety.guard, contract, reference),
             fallback=FallbackChain.compile(route.safety.fallback, contract),
             recorder=Recorder(self.open_block(lane.block), loaded.references, contract),
-            share=lane.share,
             named_features=has_named_features(contract),
         )
 
 
-def _reuse(current: PolicyRuntime | None, route: LaneRoute) -> LoadedVersion | None:
-    lanes = current.lanes if current else ()
-    return next((lane.loaded for lane in lanes if lane.loaded.digest == route.digest), None)
+def _about(route: PolicyRoute, lane: LaneRoute, **more: str) -> dict[str, object]:
+    return {"policy": route.policy, "version": lane.version, "lane": lane.lane, **more}
+
+
+def _unchanged(current: PolicyRuntime | None, route: PolicyRoute, lane: LaneRoute) -> LaneRuntime | None:
+    """The lane that is there already, if nothing that it was made from has changed."""
+    if current is None or _made_from(current.route) != _made_from(route):
+        return None
+    return next((known for known in current.lanes if known.route == lane), None)
+
+
+def _made_from(route: PolicyRoute) -> tuple[object, ...]:
+    return (route.safety, route.precision, route.batching)
+
+
+def _reuse(known: Sequence[LaneRuntime], route: PolicyRoute, lane: LaneRoute) -> LoadedVersion | None:
+    """The version from another lane, or from before."""
+    for other in known:
+        if other.loaded.digest == lane.digest and other.loaded.precision == route.precision:
+            return other.loaded
+    return None
 
 
 def load_version(
@@ -116,10 +138,9 @@ def load_version(
     if bundle.digest != lane.digest:
         raise BundleCorruptError("the bundle was changed since it was routed", where=str(bundle.path))
     signatures = check_signatures(bundle, trust)
-    if bundle.manifest.contract.state:
-        raise ServingError(f"policy {route.policy!r} is recurrent, which this server does not run yet")
     sessions, dropped = certified_sessions(bundle)
-    chosen = _choose(sessions, route.precision, bundle, cache)
+    measured = _choose(sessions, route.precision, bundle, cache)
+    chosen = measured.variant
     benign = benign_row(bundle.manifest.contract)
     log.info(
         "version loaded",
@@ -141,6 +162,8 @@ def load_version(
         references=read_references(bundle),
         benign=benign,
         dropped=dropped,
+        precision=route.precision,
+        timings=measured.seconds,
     )
 
 
@@ -162,12 +185,15 @@ def certified_sessions(bundle: Bundle) -> tuple[dict[str, PolicySession], dict[s
     return sessions, dropped
 
 
-def _choose(sessions: Mapping[str, PolicySession], precision: Precision, bundle: Bundle, cache: Path) -> str:
-    if precision == "auto":
-        row = sessions["fp32"].feeds(benign_row(bundle.manifest.contract))
-        return fastest(sessions, row, bundle.digest, cache)
-    if precision not in sessions:
+def _choose(
+    sessions: Mapping[str, PolicySession], precision: Precision, bundle: Bundle, cache: Path
+) -> Measurement:
+    """The variant to run, and what it takes on this host."""
+    if precision != "auto" and precision not in sessions:
         raise ServingError(
             f"precision {precision} is asked for, but the bundle has no {precision} that passes here"
         )
-    return precision
+    names = sessions if precision == "auto" else [precision]
+    offered = {name: sessions[name] for name in names}
+    row = next(iter(offered.values())).feeds(benign_row(bundle.manifest.contract))
+    return measure(offered, row, bundle.digest, cache)

@@ -1,7 +1,8 @@
 """What supervisor and workers say to each other: one JSON object a line over a private socket pair.
 
 The supervisor starts with `Start`; the worker answers `Ready`, or `Failed` and ends. `Route` is answered by
-`Routed`. After `Drain`, or when the socket closes, the worker finishes what is in flight and ends.
+`Routed`, `Access` by nothing. After `Drain`, or when the socket closes, the worker finishes what is in flight
+and ends.
 """
 
 from __future__ import annotations
@@ -69,6 +70,13 @@ class Start(Spec):
     snapshot: RoutingSnapshot
 
 
+class Access(Spec):
+    """Other callers are known from now on. Only where `Start` had an access list, too."""
+
+    type: Literal["access"] = "access"
+    access: AccessList
+
+
 class Route(Spec):
     """Use another snapshot."""
 
@@ -125,9 +133,9 @@ class Failed(Spec):
     message: str
 
 
-ToWorker = Annotated[Start | Route | Drain, Field(discriminator="type")]
+ToWorker = Annotated[Start | Route | Access | Drain, Field(discriminator="type")]
 ToSupervisor = Annotated[Ready | Routed | Failed, Field(discriminator="type")]
-TO_WORKER: TypeAdapter[Start | Route | Drain] = TypeAdapter(ToWorker)
+TO_WORKER: TypeAdapter[Start | Route | Access | Drain] = TypeAdapter(ToWorker)
 TO_SUPERVISOR: TypeAdapter[Ready | Routed | Failed] = TypeAdapter(ToSupervisor)
 MAX_LINE = 64 * 1024 * 1024
 

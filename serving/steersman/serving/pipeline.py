@@ -1,4 +1,4 @@
-"""What happens to a batch of rows: guard, infer, protect, fall back, record. Each step once for all rows.
+"""What happens to a batch of rows: guard, infer, protect, fall back. Each step once for all rows.
 
 An action that the mask forbids cannot leave, whichever model or fallback made it; what the policy may not
 answer is answered by the fallback chain, in `_fall_back` and nowhere else; what nothing may answer is a row
@@ -8,8 +8,7 @@ error.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any
@@ -19,15 +18,15 @@ from numpy.typing import NDArray
 
 from steersman.bundle.features import feature_matrix
 from steersman.bundle.session import usual_outputs
-from steersman.bundle.specs import ActionSpec, BoxAction, Mode, bounds
-from steersman.monitoring.recorder import Rows
+from steersman.bundle.specs import ActionSpec, BoxAction, Mode
 from steersman.safety.guard_settings import GUARD_REASONS
 from steersman.safety.masks import all_false_segments, permits
-from steersman.serving.batch import Columns
-from steersman.serving.decision import REASON_CODE, SOURCE_CODE, Decisions, Reason, Source
-from steersman.serving.explain import explain_failures, explain_fallbacks
+from steersman.serving.batch import Columns, EpisodeRow
+from steersman.serving.decision import REASON_CODE, SOURCE_CODE, Reason, Source
 from steersman.serving.noise import draw
+from steersman.serving.recurrent import unpack_state
 from steersman.serving.runtime import LaneRuntime, zero_actions
+from steersman.serving.work import Work
 
 Array = NDArray[Any]
 log = logging.getLogger(__name__)
@@ -38,49 +37,10 @@ _MODEL_SOURCE: Mapping[Mode, int] = {
     "sampled": SOURCE_CODE[Source.EXPLORATION],
 }
 _EVIDENCE_OUTPUTS = frozenset({"value", "entropy"})
-_NO_REASON = np.int8(0)
 _NO_ACTIONS = np.empty(0)
 
 
-@dataclass(slots=True)
-class Work:
-    """The rows of a batch on their way. N rows.
-
-    Attributes:
-        lane: Where they are decided.
-        mode: Greedy or sampled.
-        columns: What came in.
-        features: [N, F] float64, or None when there are too many to name.
-        actions: [N, *action shape].
-        sources: [N] codes of `Source`.
-        reasons: [N] codes of `Reason`.
-        unanswered: [N], rows that the policy may not answer.
-        failed: [N], rows that shall not be answered at all.
-        wanted: [N, *action shape], what the model wanted; None where no row was refused.
-        causes: [N] codes of `Reason`, why the fallback was asked; None where that is `reasons`.
-        outputs: The model's outputs by name; None where the model could not be run.
-    """
-
-    lane: LaneRuntime
-    mode: Mode
-    columns: Columns
-    features: NDArray[np.float64] | None
-    actions: Array
-    sources: NDArray[np.int8]
-    reasons: NDArray[np.int8]
-    unanswered: NDArray[np.bool_]
-    failed: NDArray[np.bool_]
-    wanted: Array | None = None
-    causes: NDArray[np.int8] | None = None
-    outputs: Mapping[str, Array] | None = None
-
-    def refuse(self, rows: NDArray[np.bool_], reason: Reason) -> None:
-        """Marks rows as not to be answered by the policy; the first reason stays."""
-        self.reasons[rows & (self.reasons == 0)] = REASON_CODE[reason]
-        self.unanswered |= rows
-
-
-def decide_group(
+def decide_rows(
     lane: LaneRuntime,
     columns: Columns,
     *,
@@ -88,8 +48,9 @@ def decide_group(
     evidence: frozenset[str],
     ids: NDArray[np.uint8],
     salt: bytes,
-) -> Decisions:
-    """Decides a batch of rows of one lane.
+    refused: Reason = Reason.NONE,
+) -> Work:
+    """Takes a batch of rows of one lane to their actions. Nothing is counted yet.
 
     Args:
         lane: The lane.
@@ -98,24 +59,25 @@ def decide_group(
         evidence: Outputs wanted beside the action.
         ids: [N, 16] decision ids.
         salt: Secret that noise is made from.
+        refused: Why the policy shall not answer; NONE where it shall.
     """
     work = _begin(lane, mode, columns)
+    if refused is not Reason.NONE:
+        work.refuse(np.ones(columns.rows, np.bool_), refused)
     _guard(work)
     before_infer = perf_counter_ns()
     _infer(work, evidence, ids, salt)
     after_infer = perf_counter_ns()
     _protect(work)
-    answered_by = _fall_back(work)
-    decisions = _conclude(work, evidence, ids, answered_by)
-    _record(work)
-    lane.recorder.record_latency("infer", (after_infer - before_infer) * 1e-9, columns.rows)
-    lane.recorder.record_latency("protect", (perf_counter_ns() - after_infer) * 1e-9, columns.rows)
-    return decisions
+    work.answered_by = _fall_back(work)
+    work.infer_s = (after_infer - before_infer) * 1e-9
+    work.protect_s = (perf_counter_ns() - after_infer) * 1e-9
+    return work
 
 
 def _begin(lane: LaneRuntime, mode: Mode, columns: Columns) -> Work:
     rows = columns.rows
-    return Work(
+    work = Work(
         lane=lane,
         mode=mode,
         columns=columns,
@@ -126,6 +88,20 @@ def _begin(lane: LaneRuntime, mode: Mode, columns: Columns) -> Work:
         unanswered=np.zeros(rows, np.bool_),
         failed=np.zeros(rows, np.bool_),
     )
+    if columns.episodes is not None:
+        _take_episodes(work, columns.episodes)
+    return work
+
+
+def _take_episodes(work: Work, episodes: Sequence[EpisodeRow]) -> None:
+    """Recurrent state, and the rows that fail for what is wrong with their tokens."""
+    if work.lane.contract.state:
+        work.state = unpack_state(work.lane.contract, [row.state for row in episodes])
+    if any(row.failed for row in episodes):
+        failed = np.array([row.failed for row in episodes])
+        work.reasons[failed] = [row.reason for row in episodes if row.failed]
+        work.failed |= failed
+        work.unanswered |= failed
 
 
 def _guard(work: Work) -> None:
@@ -145,6 +121,9 @@ def _guard(work: Work) -> None:
 
 def _infer(work: Work, evidence: frozenset[str], ids: NDArray[np.uint8], salt: bytes) -> None:
     """Asks the model. Rows that it shall not answer are replaced by a benign one first."""
+    if np.count_nonzero(work.unanswered) == work.columns.rows:
+        work.actions = zero_actions(work.lane.contract, work.columns.rows)
+        return
     names = _outputs(work.lane.contract.outputs, work.mode, evidence)
     try:
         outputs = work.lane.loaded.session.run(names, _feeds(work, ids, salt))
@@ -171,7 +150,7 @@ def _feeds(work: Work, ids: NDArray[np.uint8], salt: bytes) -> dict[str, Array]:
     if np.count_nonzero(work.unanswered):
         observations = {name: _replaced(work, name, array) for name, array in observations.items()}
         mask = None if mask is None else mask | work.unanswered[:, None]
-    return work.lane.loaded.session.feeds(observations, mask, noise)
+    return work.lane.loaded.session.feeds(observations, mask, noise, work.state)
 
 
 def _replaced(work: Work, name: str, array: Array) -> Array:
@@ -231,83 +210,3 @@ def _give_up(work: Work, rows: NDArray[np.intp]) -> None:
     if work.lane.fallback.names:
         work.causes = work.reasons.copy()
         work.reasons[rows] = REASON_CODE[Reason.NO_FEASIBLE_ACTION]
-
-
-def _conclude(
-    work: Work, evidence: frozenset[str], ids: NDArray[np.uint8], answered_by: Mapping[int, str]
-) -> Decisions:
-    rows = work.columns.rows
-    log_probs = _evidence(work, "log_prob")
-    decisions = Decisions(
-        actions=work.actions,
-        sources=work.sources,
-        reasons=work.reasons,
-        versions=np.full(rows, work.lane.version, np.int64),
-        lanes=[work.lane.lane] * rows,
-        decision_ids=ids,
-        log_probs=log_probs,
-        propensities=_propensities(work, log_probs),
-        values=_evidence(work, "value") if "value" in evidence else None,
-        entropies=_evidence(work, "entropy") if "entropy" in evidence else None,
-        distribution=_distribution(work) if "distribution" in evidence else None,
-    )
-    if answered_by:
-        decisions.interventions = explain_fallbacks(work, answered_by)
-    if np.count_nonzero(work.failed):
-        decisions.errors = explain_failures(work)
-    return decisions
-
-
-def _evidence(work: Work, name: str) -> NDArray[np.float32]:
-    """[N] of an output; NaN where there is none and where the policy did not answer."""
-    missing = work.outputs is None or name not in work.outputs
-    column = np.full(work.columns.rows, np.nan, np.float32)
-    if not missing:
-        kept = ~work.unanswered
-        column[kept] = work.outputs[name][kept]  # type: ignore[index]  # not missing
-    return column
-
-
-def _distribution(work: Work) -> NDArray[np.float32] | None:
-    if work.outputs is None or "distribution" not in work.outputs:
-        return None
-    distribution = work.outputs["distribution"].copy()
-    distribution[work.unanswered] = np.nan
-    return distribution
-
-
-def _propensities(work: Work, log_probs: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Probability (density for Box) of the action, routing included; NaN for greedy and clipped ones."""
-    if work.mode == "greedy":
-        return log_probs.astype(np.float64)
-    propensities = work.lane.share * np.exp(log_probs.astype(np.float64))
-    spec = work.lane.contract.action
-    if isinstance(spec, BoxAction):
-        low, high = bounds(spec)
-        clipped = ((work.actions <= low) | (work.actions >= high)).reshape(work.columns.rows, -1).any(axis=1)
-        propensities[clipped] = np.nan
-    return propensities
-
-
-def _record(work: Work) -> None:
-    features = np.empty((work.columns.rows, 0)) if work.features is None else work.features
-    reasons: dict[str, NDArray[np.int8]] = {}
-    answered = None
-    if np.count_nonzero(work.unanswered):
-        fallen = work.sources == SOURCE_CODE[Source.FALLBACK]
-        reasons = {
-            "fallback_reasons": np.where(fallen, work.reasons, _NO_REASON),
-            "error_reasons": np.where(work.failed, work.reasons, _NO_REASON),
-        }
-        answered = ~work.failed
-    work.lane.recorder.record(
-        Rows(
-            mode=work.mode,
-            sources=work.sources,
-            features=features,
-            actions=work.actions,
-            answered=answered,
-            starts=work.columns.starts,
-            **reasons,
-        )
-    )

@@ -8,59 +8,42 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from steersman.bundle.bundle import Bundle
-from steersman.bundle.errors import BundleNotFoundError, SteersmanError, UsageError
-from steersman.bundle.reference import Reference
+from steersman.bundle.errors import SteersmanError, UsageError
 from steersman.bundle.repository import Repository
-from steersman.bundle.signature import ASK_NOBODY, Trust, check_signatures
-from steersman.bundle.specs import Contract
-from steersman.monitoring.blocks import Allocator, PlacedBlock
-from steersman.safety.fallback import FallbackChain
-from steersman.safety.guard import Guard
+from steersman.bundle.signature import ASK_NOBODY, Trust
+from steersman.monitoring.blocks import Allocator
+from steersman.serving.catalog import Catalog
+from steersman.serving.clock import Clock, utc_now
 from steersman.serving.counting import block_spec
 from steersman.serving.errors import ServingError
-from steersman.serving.references import read_references
-from steersman.serving.rollout.deployment import STABLE, Deployment, read_deployment
-from steersman.serving.rollout.snapshot import LaneRoute, PolicyRoute, RoutingSnapshot, VersionInfo
+from steersman.serving.plan import Before, Plan, PlannedLane, Problem
+from steersman.serving.policy_planning import PolicyPlanner
+from steersman.serving.rollout.deployment import Deployment
+from steersman.serving.rollout.snapshot import PolicyRoute, RoutingSnapshot
+from steersman.serving.rollout.state import DeploymentState
+
+__all__ = ["Before", "Plan", "PlannedLane", "Planner", "Problem"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedLane:
-    """A lane with what the supervisor shows of its bundle."""
-
-    policy: str
-    placed: PlacedBlock
-    contract: Contract
-    references: Mapping[str, Reference]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A snapshot, the lanes in it, and why policies were left out."""
-
-    snapshot: RoutingSnapshot
-    lanes: tuple[PlannedLane, ...]
-    failures: Mapping[str, SteersmanError]
+NOTHING_BEFORE = Before()
 
 
 class Planner:
-    """Makes plans for one repository.
+    """Makes plans for one repository. One thread at a time.
 
     Args:
         root: The repository's folder.
-        deployments: By policy.
+        deployments: By policy, for policies of which `plan` is told no state.
         policies: Policies to serve; empty means all.
         allocator: Chooses where to count.
         trust: Whose signatures are asked for.
+        clock: What time it is.
+        grace_s: Seconds that a closed lane stays for the episodes that it has.
 
     Raises:
-        UsageError: The repository is not there, or a deployment or a policy asked for is not in it.
+        UsageError: The repository is not there, or a policy asked for is not in it.
     """
 
     def __init__(
@@ -70,119 +53,131 @@ class Planner:
         policies: Sequence[str],
         allocator: Allocator,
         trust: Trust = ASK_NOBODY,
+        *,
+        clock: Clock = utc_now,
+        grace_s: float = 600.0,
     ) -> None:
-        self._repository = Repository(root.resolve())
-        self._deployments = deployments
+        self.catalog = Catalog(Repository(root.resolve()), trust)
+        self._given = {name: DeploymentState(deployment=found) for name, found in deployments.items()}
+        self._asked = tuple(policies)
         self._allocator = allocator
-        self._trust = trust
-        self._policies = _served(self._repository, deployments, policies)
+        self.clock = clock
+        self._grace_s = grace_s
+        _check_served(self.catalog.repository, deployments, policies)
 
-    def plan(self, generation: int) -> Plan:
-        """Reads the repository as it is now.
+    def plan(
+        self,
+        generation: int,
+        states: Mapping[str, DeploymentState] | None = None,
+        before: Before = NOTHING_BEFORE,
+        *,
+        look: bool = True,
+    ) -> Plan:
+        """What is to run now.
 
-        Raises:
-            UsageError: A deployment does not fit its policy.
-            BundleNotFoundError: A deployment asks for a version that is not there.
+        Args:
+            generation: Number of the snapshot.
+            states: Deployments in force, by policy; policies without one run their newest version.
+            before: What this plan follows on.
+            look: Whether to read the repository as it is now, or to keep to what it held at the last look.
         """
-        routes, lanes, failures = [], [], {}
-        for name in self._policies:
-            deployment = self._deployments.get(name) or Deployment(policy=name)
+        if look:
+            self.catalog.look()
+        known = {**self._given, **(states or {})}
+        routes: list[PolicyRoute] = []
+        lanes: list[PlannedLane] = []
+        problems: list[Problem] = []
+        failures: dict[str, SteersmanError] = {}
+        for name in self._served(known, before):
+            state = known.get(name) or DeploymentState(deployment=Deployment(policy=name))
+            planner = self._planner(state, before, self._allocator)
             try:
-                route, planned = self._plan_policy(deployment)
-                lanes.append(planned)
-            except UsageError:
-                raise
+                routes.append(planner.plan())
+                lanes += planner.lanes
             except SteersmanError as error:
-                if isinstance(error, BundleNotFoundError) and deployment.lanes.stable.version != "latest":
-                    raise
                 failures[name] = error
-                route = self._broken(deployment, error)
+                routes.append(self._broken(planner, error))
             except Exception as error:
                 log.exception("defect while planning", extra={"policy": name})
                 failures[name] = ServingError(f"a defect was met while reading it: {error}", where=name)
-                route = self._broken(deployment, failures[name])
-            routes.append(route)
+                routes.append(self._broken(planner, failures[name]))
+            problems += planner.problems
         snapshot = RoutingSnapshot(
             generation=generation,
-            created=datetime.now(UTC),
-            repository=str(self._repository.root),
+            created=self.clock(),
+            repository=str(self.catalog.repository.root),
             policies=tuple(routes),
         )
-        return Plan(snapshot, tuple(lanes), failures)
+        return Plan(snapshot, tuple(lanes), failures, tuple(problems))
 
-    def _plan_policy(self, deployment: Deployment) -> tuple[PolicyRoute, PlannedLane]:
-        choice = deployment.lanes.stable.version
-        bundle = self._repository.open(deployment.policy, choice if isinstance(choice, int) else None)
-        self._check_signatures(bundle)
-        bundle.verify()
-        references = read_references(bundle)
-        _check_safety(deployment, bundle, references)
-        manifest = bundle.manifest
-        spec = block_spec(manifest, STABLE, references)
-        placed = self._allocator.place(spec)
-        lane = LaneRoute(lane=STABLE, version=manifest.version, digest=bundle.digest, block=placed)
-        route = PolicyRoute(
-            policy=manifest.policy,
-            lanes=(lane,),
-            versions=self._versions(manifest.policy, bundle),
-            safety=deployment.safety,
-            precision=deployment.precision,
+    def check(self, state: DeploymentState, before: Before = NOTHING_BEFORE) -> tuple[PlannedLane, ...]:
+        """The lanes that a deployment would give. Nothing is changed; no counters are placed.
+
+        Raises:
+            SteersmanError: A version that it names is not there, is not what was published, does not fit the
+                others or the settings, or there is no room to count for it.
+        """
+        self.catalog.look()
+        planner = self._planner(state, before, self._allocator.trial(), strict=True)
+        planner.plan()
+        return tuple(planner.lanes)
+
+    def serves(self, policy: str) -> bool:
+        """Whether the policy is one to be served, and there."""
+        wanted = not self._asked or policy in self._asked
+        return wanted and policy in self.catalog.policies()
+
+    def newest(self, policy: str) -> int:
+        """The policy's newest version; 0 where it has none.
+
+        Raises:
+            BundleNotFoundError: The folder cannot be read.
+        """
+        return max(self.catalog.versions(policy), default=0)
+
+    def recall(self, snapshot: RoutingSnapshot) -> Before:
+        """What an earlier run served, as far as the bundles are still the same.
+
+        Its lanes drain where they are closed now, and what answered in them counts as proven.
+        """
+        lanes = [lane for route in snapshot.policies for lane in self._recalled(route)]
+        return Before(lanes, [lane for lane in lanes if lane.route.role != "draining"])
+
+    def _recalled(self, route: PolicyRoute) -> list[PlannedLane]:
+        found = []
+        for lane in route.lanes:
+            try:
+                checked = self.catalog.version(route.policy, lane.version)
+                if checked.digest == lane.digest:
+                    block = self._allocator.place(block_spec(checked.manifest, lane.lane, checked.references))
+                    placed = lane.model_copy(update={"block": block})
+                    found.append(PlannedLane(route.policy, placed, checked))
+            except SteersmanError as error:
+                why = {"policy": route.policy, "version": lane.version, "why": str(error)}
+                log.warning("version of the last run is gone", extra=why)
+        return found
+
+    def _planner(
+        self, state: DeploymentState, before: Before, allocator: Allocator, *, strict: bool = False
+    ) -> PolicyPlanner:
+        before = before.of(state.policy)
+        return PolicyPlanner(
+            self.catalog, allocator, state, before, self.clock(), self._grace_s, strict=strict
         )
-        return route, PlannedLane(manifest.policy, placed, manifest.contract, references)
 
-    def _check_signatures(self, bundle: Bundle) -> None:
-        trusted = check_signatures(bundle, self._trust).trusted
-        if self._trust.keys and not trusted:  # else it would have been refused
-            manifest = bundle.manifest
-            log.warning(
-                "no trusted key signed the version",
-                extra={"policy": manifest.policy, "version": manifest.version},
-            )
+    def _served(self, known: Mapping[str, DeploymentState], before: Before) -> list[str]:
+        """Policies on disk, and those that were served or are deployed, whatever became of their folder."""
+        there = {*self.catalog.policies(), *known, *(lane.policy for lane in before.lanes)}
+        return sorted(name for name in there if not self._asked or name in self._asked)
 
-    def _versions(self, policy: str, routed: Bundle) -> tuple[VersionInfo, ...]:
-        """Newest first. Only the routed one has been read."""
-        others = reversed(self._repository.versions(policy))
-        shown = VersionInfo(
-            version=routed.manifest.version,
-            state="routed",
-            digest=routed.digest,
-            created_unix_nanos=int(routed.manifest.created.timestamp()) * 10**9,
-        )
-        return tuple(
-            shown if v == shown.version else VersionInfo(version=v, state="available") for v in others
-        )
-
-    def _broken(self, deployment: Deployment, error: SteersmanError) -> PolicyRoute:
-        choice = deployment.lanes.stable.version
-        there = self._repository.versions(deployment.policy)
-        wanted = there[-1] if choice == "latest" and there else choice
-        versions = tuple(
-            VersionInfo(version=v, state="failed", detail=error.what)
-            if v == wanted
-            else VersionInfo(version=v, state="available")
-            for v in reversed(there)
-        )
-        return PolicyRoute(policy=deployment.policy, lanes=(), versions=versions)
+    def _broken(self, planner: PolicyPlanner, error: SteersmanError) -> PolicyRoute:
+        if not planner.problems:
+            planner.problems.append(Problem.of(error, planner.state.policy, 0, "stable"))
+        planner.lanes.clear()
+        return planner.route()
 
 
-def read_deployments(paths: Sequence[Path]) -> dict[str, Deployment]:
-    """Deployments by policy.
-
-    Raises:
-        UsageError: A file is wrong, or two files are for the same policy.
-    """
-    deployments: dict[str, Deployment] = {}
-    for path in paths:
-        deployment = read_deployment(path)
-        if deployment.policy in deployments:
-            raise UsageError(f"policy {deployment.policy!r} has a deployment already", where=str(path))
-        deployments[deployment.policy] = deployment
-    return deployments
-
-
-def _served(
-    repository: Repository, deployments: Mapping[str, Deployment], asked: Sequence[str]
-) -> tuple[str, ...]:
+def _check_served(repository: Repository, deployed: Mapping[str, Deployment], asked: Sequence[str]) -> None:
     if not repository.root.is_dir():
         raise UsageError(
             "no such folder",
@@ -191,7 +186,7 @@ def _served(
             hint="See steersman export.",
         )
     there = repository.policies()
-    missing = [name for name in (*deployments, *asked) if name not in there]
+    missing = [name for name in (*deployed, *asked) if name not in there]
     if missing or not there:
         raise UsageError(
             f"there is no policy {missing[0]!r}" if missing else "there are no bundles",
@@ -199,11 +194,3 @@ def _served(
             expected=f"one of {list(there)}" if there else "<policy>/<version>/manifest.json",
             hint=None if there else "See steersman export.",
         )
-    return tuple(name for name in there if not asked or name in asked)
-
-
-def _check_safety(deployment: Deployment, bundle: Bundle, references: Mapping[str, Reference]) -> None:
-    """Compiles what the workers will compile, so that a mistake is found before anything is served."""
-    settings, contract = deployment.safety, bundle.manifest.contract
-    Guard.compile(settings.guard, contract, references.get("greedy"))
-    FallbackChain.compile(settings.fallback, contract)

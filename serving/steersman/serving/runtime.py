@@ -17,6 +17,9 @@ from steersman.monitoring.recorder import Recorder
 from steersman.safety.fallback import FallbackChain
 from steersman.safety.guard import Guard
 from steersman.serving.batch import CallChecker
+from steersman.serving.rollout.deployment import Precision
+from steersman.serving.rollout.snapshot import LaneRoute, Role
+from steersman.serving.rollout.tokens import HASH_BYTES, lane_hash
 
 Array = NDArray[Any]
 
@@ -34,6 +37,8 @@ class LoadedVersion:
         references: What to measure drift against, by mode.
         benign: One harmless row per observation tensor, by graph input name; stands in for guarded rows.
         dropped: Variants that failed their certificate here, with the reason.
+        precision: What was asked for when the variant was chosen.
+        timings: Seconds that the variant takes on this host, by number of rows; empty where not measured.
     """
 
     manifest: Manifest
@@ -44,6 +49,8 @@ class LoadedVersion:
     references: Mapping[str, Reference]
     benign: Mapping[str, Array]
     dropped: Mapping[str, str] = field(default_factory=dict)
+    precision: Precision = "auto"
+    timings: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def contract(self) -> Contract:
@@ -56,22 +63,41 @@ class LaneRuntime:
     """A loaded version in a lane, with all that protects and counts its decisions.
 
     Attributes:
-        lane: Name of the lane.
+        route: What the snapshot says of it.
         loaded: The version that runs in it.
         guard: Judges observations.
         fallback: Answers when the policy may not.
         recorder: Counts.
-        share: Probability that an episode is assigned to this lane.
         named_features: Whether observations are few enough to be guarded and counted feature by feature.
+        lane: Name of the lane.
+        hash: The name, as tokens have it.
+        bundle: First 16 bytes of the manifest's digest, as tokens have it.
     """
 
-    lane: str
+    route: LaneRoute
     loaded: LoadedVersion
     guard: Guard
     fallback: FallbackChain
     recorder: Recorder
-    share: float
     named_features: bool
+    lane: str = field(init=False)
+    hash: int = field(init=False)
+    bundle: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lane", self.route.lane)
+        object.__setattr__(self, "hash", lane_hash(self.route.lane))
+        object.__setattr__(self, "bundle", bytes.fromhex(self.loaded.digest)[:HASH_BYTES])
+
+    @property
+    def role(self) -> Role:
+        """What the lane is for."""
+        return self.route.role
+
+    @property
+    def buckets(self) -> tuple[int, int]:
+        """Its buckets of the assignment, [first, end)."""
+        return self.route.buckets
 
     @property
     def version(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,7 +25,9 @@ WHERE_SETTINGS_COME_FROM = (
     "A setting is an option (--repository), a variable (STEERSMAN_REPOSITORY, lists as JSON) "
     "or a line of --config."
 )
-OTHER_VARIABLES = frozenset({f"{PREFIX}TARGET", f"{PREFIX}HEALTH_TARGET", f"{PREFIX}KEY_PASSPHRASE"})
+OTHER_VARIABLES = frozenset(
+    f"{PREFIX}{name}" for name in ("TARGET", "HEALTH_TARGET", "CONTROL", "TOKEN", "CA", "KEY_PASSPHRASE")
+)
 """Variables of the other commands."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -142,7 +145,7 @@ def load_settings(config: Path | None, flags: dict[str, Any]) -> ServerSettings:
         UsageError: A setting is unknown, missing or has a wrong value, or the file cannot be read.
     """
     where = str(config) if config else None
-    _refuse_unknown_variables()
+    _refuse_unknown_variables(os.environ)
     if config is not None and not config.is_file():
         raise UsageError("no such file", where=where, expected="a YAML file of settings")
 
@@ -163,9 +166,35 @@ def load_settings(config: Path | None, flags: dict[str, Any]) -> ServerSettings:
         raise UsageError(f"cannot be read: {' '.join(str(error).split())}", where=where) from None
 
 
-def _refuse_unknown_variables() -> None:
+def where_from(config: Path | None, flags: Mapping[str, Any]) -> dict[str, str]:
+    """Where each setting comes from: `flag`, `environment NAME`, `file PATH` or `default`.
+
+    Args:
+        config: The file that `load_settings` has read, if there is one.
+        flags: Its flags.
+    """
+    written = yaml.safe_load(config.read_text()) or {} if config else {}
+    variables = {name.upper(): name for name in os.environ}
+    origins: dict[str, str] = {}
+    for name in ServerSettings.model_fields:
+        variable = variables.get(variable_of(name))
+        if name in flags:
+            origins[name] = "flag"
+        elif variable is not None:
+            origins[name] = f"environment {variable}"
+        else:
+            origins[name] = f"file {config}" if name in written else "default"
+    return origins
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def _refuse_unknown_variables(environment: Iterable[str]) -> None:
     """A misspelt variable is an error, as a misspelt setting is."""
-    known = {f"{PREFIX}{name.upper()}" for name in ServerSettings.model_fields} | OTHER_VARIABLES
-    for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name.upper() not in known:
+    known = set(map(variable_of, ServerSettings.model_fields)) | OTHER_VARIABLES
+    for name in sorted(environment):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
             raise UsageError("unknown variable", where=name, hint=close_match(name, known))

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from steersman.bundle.errors import UsageError
+from steersman.bundle.errors import UsageError, brief
 from steersman.serving.errors import ServingError
 from steersman.serving.noise import SALT_BYTES
 from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.snapshot import RoutingSnapshot
+from steersman.serving.rollout.state import DeploymentState
 
+log = logging.getLogger(__name__)
 SALT_FILE = "salt"
 KEYRING_FILE = "keyring.json"
 SALT_FILE_BYTES = 32
 SNAPSHOT_FILE = "routing.json"
+STATES_FILE = "deployments.json"
 _RUN_PREFIX = "steersman-run-"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  a folder made by mkdtemp in there, not a file of known name
 
@@ -96,6 +100,33 @@ def _create(file: Path, data: bytes) -> None:
 def save_snapshot(folder: Path, snapshot: RoutingSnapshot) -> None:
     """Keeps the last snapshot, for people and for a start without the store."""
     _write_atomically(folder / SNAPSHOT_FILE, snapshot.model_dump_json(indent=1).encode())
+
+
+def load_snapshot(folder: Path) -> RoutingSnapshot | None:
+    """The last snapshot of an earlier run; None where there is none that this release understands."""
+    try:
+        return RoutingSnapshot.model_validate_json((folder / SNAPSHOT_FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        log.warning("the last snapshot cannot be used", extra={"why": brief(error)})
+        return None
+
+
+_STATES: TypeAdapter[dict[str, DeploymentState]] = TypeAdapter(dict[str, DeploymentState])
+
+
+def save_states(folder: Path, states: Mapping[str, DeploymentState]) -> None:
+    """Keeps what the last snapshot was planned from, by policy, for a start without the store."""
+    _write_atomically(folder / STATES_FILE, _STATES.dump_json(dict(states), exclude_unset=True, indent=1))
+
+
+def load_states(folder: Path) -> dict[str, DeploymentState] | None:
+    """The deployments that an earlier run planned from; None where there are none that can be used."""
+    try:
+        return _STATES.validate_json((folder / STATES_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def prepare_ready_file(path: Path) -> None:

@@ -1,7 +1,7 @@
-"""The supervisor: owns HTTP, the routing decisions and the workers' lives; answers no calls itself.
+"""The supervisor: owns HTTP, the control service, the routing decisions and the workers' lives.
 
-It plans a routing snapshot, starts the workers with it, restarts those that die, ends those that hang, and at
-SIGTERM or SIGINT drains them all.
+It answers no calls for decisions itself. It plans a routing snapshot, starts the workers with it, keeps the
+plan in step with deployments, repository and workers, and at SIGTERM or SIGINT drains them all.
 """
 
 from __future__ import annotations
@@ -10,40 +10,38 @@ import asyncio
 import contextlib
 import json
 import logging
+import secrets
 import signal
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from steersman.bundle.signature import ASK_NOBODY
 from steersman.monitoring.counters import DEFAULT_SLOT_CELLS, Segment
+from steersman.serving.access import AccessList
+from steersman.serving.clock import utc_now
+from steersman.serving.control.operator import Operator
 from steersman.serving.counting import counters_layout
+from steersman.serving.director import Director
 from steersman.serving.errors import ServingError
 from steersman.serving.exposition import make_registry
+from steersman.serving.fleet import Fleet
 from steersman.serving.http import HttpServer
-from steersman.serving.limits import Limits
-from steersman.serving.messages import Routed, Start
-from steersman.serving.planning import Plan, Planner, read_deployments
+from steersman.serving.keeping import Keeper
+from steersman.serving.launching import Secrets, care_of, read_secrets, start_message
+from steersman.serving.planning import NOTHING_BEFORE, Plan, Planner
 from steersman.serving.ports import HeldPort
-from steersman.serving.rollout.keyring import Keyring
+from steersman.serving.rollout.archive import Archive
+from steersman.serving.seeding import Seeder, read_seeds
 from steersman.serving.settings import ServerSettings
-from steersman.serving.state import (
-    KEYRING_FILE,
-    load_keyring,
-    load_salt,
-    prepare_ready_file,
-    prepare_state_dir,
-    run_folder,
-    save_snapshot,
-    write_ready_file,
-)
-from steersman.serving.trust import read_trust
-from steersman.serving.worker_process import WorkerProcess
+from steersman.serving.state import load_snapshot, run_folder, save_snapshot, save_states, write_ready_file
 
-WATCH_S = 0.5
-MAX_BACKOFF_S = 10.0
+if TYPE_CHECKING:
+    from steersman.serving.control.server import ControlServer
+    from steersman.serving.control.servicer import ControlServicer
+
+ROLLOUT_ID_BYTES = 8
 log = logging.getLogger(__name__)
 
 
@@ -52,181 +50,177 @@ class Supervisor:
 
     Args:
         settings: Settings.
-        on_ready: Called once with the addresses (`grpc`, `http`) when every worker answers.
+        on_ready: Called once with the addresses (`grpc`, `http`, `control`) when every worker answers.
     """
 
     def __init__(self, settings: ServerSettings, on_ready: Callable[[dict[str, str]], None]) -> None:
         self._settings = settings
         self._on_ready = on_ready
-        self._workers: dict[int, WorkerProcess] = {}
         self._ending = asyncio.Event()
-        self._salt = b""
-        self._trust = ASK_NOBODY
-        self._keyring = Keyring.new()
+        self._archive = Archive(settings.store, settings.state_dir)
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT.
 
         Raises:
             ServingError: Nothing can be served, or a port is taken.
-            UsageError: The repository, a deployment or a trusted key is wrong.
+            UsageError: The repository, a deployment, a trusted key or another file is wrong.
         """
         settings = self._settings
-        self._trust = read_trust(settings)
-        state = prepare_state_dir(settings.state_dir)
-        if settings.ready_file is not None:
-            prepare_ready_file(settings.ready_file)
-        self._salt = load_salt(state)
-        self._keyring = load_keyring(settings.keyring or state / KEYRING_FILE)
-        with run_folder() as folder, contextlib.closing(HeldPort(settings.host, settings.port)) as port:
-            layout = counters_layout(settings.workers, DEFAULT_SLOT_CELLS)
-            segment = Segment.create(folder / "counters", layout)
-            plan = self._plan(segment)
-            save_snapshot(state, plan.snapshot)
-            registry = make_registry(segment, lambda: plan, self._routed)
-            with self._http(registry) as http:
-                await self._serve(plan, segment, port.port, http.address)
-
-    async def _serve(self, plan: Plan, segment: Segment, port: int, http_address: str) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
-        start = self._start_message(plan, segment, port)
-        try:
-            if not await self._started(start):
-                return
-            self._announce(port, http_address)
-            watches = [asyncio.create_task(self._watch(start, slot, segment)) for slot in self._workers]
-            await self._ending.wait()
-            log.info("draining")
-            for watch in watches:
-                watch.cancel()
-        finally:
-            await self._drain()
+        secret = read_secrets(settings)
+        with run_folder() as folder, contextlib.closing(HeldPort(settings.host, settings.port)) as port:
+            layout = counters_layout(settings.workers, DEFAULT_SLOT_CELLS)
+            segment = Segment.create(folder / "counters", layout)
+            director = await self._director(segment, secret)
+            start = start_message(settings, secret, director.plan.snapshot, segment, port.port)
+            fleet = Fleet(start, care_of(settings), segment, director.heard)
+            director.lead(fleet)
+            with self._http(make_registry(segment, director), director) as http:
+                addresses = {"grpc": self._shown(port.port), "http": f"http://{http.address}"}
+                await self._serve(director, secret, addresses)
 
-    async def _started(self, start: Start) -> bool:
-        """Whether all workers answer; False when the end was asked for before they did."""
-        spawning = asyncio.create_task(self._spawn_all(start))
-        ending = asyncio.create_task(self._ending.wait())
-        await asyncio.wait((spawning, ending), return_when=asyncio.FIRST_COMPLETED)
-        ending.cancel()
-        if not spawning.done():
-            spawning.cancel()
-            return False
-        await spawning
-        self._check_loaded()
-        return True
+    async def _director(self, segment: Segment, secret: Secrets) -> Director:
+        """The director with its first plan.
 
-    def _plan(self, segment: Segment) -> Plan:
-        settings = self._settings
-        deployments = read_deployments(settings.deployments)
+        Raises:
+            SteersmanError: Nothing can be served.
+        """
+        settings, folder = self._settings, self._settings.state_dir
+        seeds = read_seeds(settings.deployments)
         planner = Planner(
-            settings.repository, deployments, settings.policies, segment.allocator(), self._trust
+            settings.repository,
+            {name: seed.deployment for name, seed in seeds.items()},
+            settings.policies,
+            segment.allocator(),
+            secret.trust,
+            clock=utc_now,
+            grace_s=settings.episode_grace_s,
         )
-        plan = planner.plan(generation=1)
-        for policy, error in plan.failures.items():
-            log.error("policy refused", extra={"policy": policy, "why": str(error)})
+        states = await Seeder(self._archive, planner, folder, utc_now, new_rollout_id).states(seeds)
+        last = load_snapshot(folder)
+        before = await asyncio.to_thread(planner.recall, last) if last else NOTHING_BEFORE
+
+        def keep(plan: Plan) -> None:
+            save_snapshot(folder, plan.snapshot)
+            save_states(folder, director.states)
+
+        director = Director(planner, keep, states, before, last.generation if last else 0)
+        plan = await director.begin()
         if not plan.lanes:
             raise next(iter(plan.failures.values()))
-        return plan
+        return director
 
-    def _http(self, registry: CollectorRegistry) -> contextlib.closing[HttpServer]:
+    async def _serve(self, director: Director, secret: Secrets, addresses: dict[str, str]) -> None:
+        keeper = Keeper(director, self._archive, self._settings.poll_s)
+        starting = asyncio.create_task(self._start(director.fleet, keeper))
+        try:
+            async with self._control(director, keeper, secret) as control:
+                if not await self._started(starting):
+                    return
+                _check_loaded(director.fleet)
+                await control.start()
+                self._announce({**addresses, "control": control.address})
+                await self._attend(director.fleet, keeper, control, secret)
+        finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            await director.fleet.drain()
+
+    async def _start(self, fleet: Fleet, keeper: Keeper) -> None:
+        await fleet.start_all()
+        await keeper.settle_first(self._settings.start_timeout_s)
+
+    async def _started(self, starting: asyncio.Task[None]) -> bool:
+        """Whether all workers answer; False when the end was asked for before they did."""
+        ending = asyncio.create_task(self._ending.wait())
+        await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        if not starting.done():
+            return False
+        await starting
+        return True
+
+    async def _attend(self, fleet: Fleet, keeper: Keeper, control: ControlServer, secret: Secrets) -> None:
+        """Keeps everything going until the end is asked for."""
+
+        def admit(access: AccessList) -> None:
+            fleet.admit(access)
+            control.admit(access)
+
+        tasks = [asyncio.create_task(fleet.watch()), asyncio.create_task(keeper.run())]
+        if secret.callers is not None:
+            tasks.append(asyncio.create_task(secret.callers.follow(admit)))
+        await self._ending.wait()
+        log.info("draining")
+        for task in tasks:
+            task.cancel()
+
+    @asynccontextmanager
+    async def _control(
+        self, director: Director, keeper: Keeper, secret: Secrets
+    ) -> AsyncIterator[ControlServer]:
+        """The control service; it listens, and takes calls once it is started.
+
+        gRPC takes a while to import, so that happens while the workers start.
+        """
+        make_server, make_servicer = await asyncio.to_thread(_control_classes)
+        settings, operator = self._settings, Operator(director, self._archive, utc_now, new_rollout_id)
+        servicer = make_servicer(operator, director, keeper.refresh)
+        host, port = settings.control_host, settings.control_port
+        control = make_server(servicer, host, port, tls=secret.tls, access=secret.access)
+        try:
+            yield control
+        finally:
+            await control.stop(grace_s=0.5)
+
+    def _http(self, registry: CollectorRegistry, director: Director) -> contextlib.closing[HttpServer]:
         settings = self._settings
-        return contextlib.closing(
-            HttpServer(settings.http_host, settings.http_port, registry, self._readiness)
-        )
 
-    def _start_message(self, plan: Plan, segment: Segment, port: int) -> Start:
-        settings = self._settings
-        return Start(
-            slot=0,
-            segment=str(segment.path),
-            host=settings.host,
-            port=port,
-            limits=Limits(
-                max_rows=settings.max_rows,
-                max_message_bytes=settings.max_message_bytes,
-                max_calls=settings.max_calls,
-                max_waiting_rows=settings.max_waiting_rows,
-            ),
-            salt=self._salt.hex(),
-            keyring=self._keyring,
-            episode_ttl_s=settings.episode_ttl_s,
-            cache=str(settings.state_dir),
-            log_level=settings.log_level,
-            log_json=not sys.stderr.isatty(),
-            trust=self._trust,
-            snapshot=plan.snapshot,
-        )
+        def readiness() -> tuple[bool, str]:
+            return self._readiness(director)
 
-    async def _spawn_all(self, start: Start) -> None:
-        await asyncio.gather(*(self._spawn(start, slot) for slot in range(self._settings.workers)))
+        return contextlib.closing(HttpServer(settings.http_host, settings.http_port, registry, readiness))
 
-    async def _spawn(self, start: Start, slot: int) -> None:
-        worker = WorkerProcess(slot, self._heard)
-        self._workers[slot] = worker
-        await worker.spawn(start.model_copy(update={"slot": slot}), self._settings.start_timeout_s)
-
-    def _heard(self, slot: int, routed: Routed) -> None:
-        for failure in routed.failures:
-            why = {"policy": failure.policy, "version": failure.version, "why": failure.message}
-            log.error("version refused by worker", extra={"worker": slot, **why})
-
-    def _check_loaded(self) -> None:
-        """A server that can answer for no policy has not started."""
-        for worker in self._workers.values():
-            if worker.routed is not None and not worker.routed.lanes:
-                failure = worker.routed.failures[0]
-                where = f"{failure.policy} version {failure.version}"
-                raise ServingError(failure.message, where=where, hint="No policy can be served.")
-
-    def _announce(self, port: int, http_address: str) -> None:
-        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        addresses = {"grpc": f"{host}:{port}", "http": f"http://{http_address}"}
+    def _announce(self, addresses: dict[str, str]) -> None:
         if self._settings.ready_file is not None:
             write_ready_file(self._settings.ready_file, json.dumps(addresses).encode())
         log.info("serving", extra=addresses)
         self._on_ready(addresses)
 
-    async def _watch(self, start: Start, slot: int, segment: Segment) -> None:
-        """Keeps a slot's worker alive: ends it when it hangs, starts another when it has ended."""
-        backoff = WATCH_S
-        while True:
-            worker = self._workers[slot]
-            if worker.alive and self._hangs(segment, slot):
-                log.error("worker hangs; ending it", extra={"worker": slot, "pid": worker.pid})
-                await worker.kill()
-            if not worker.alive:
-                log.error(
-                    "worker ended; starting another", extra={"worker": slot, "status": await worker.wait()}
-                )
-                lived_s = time.monotonic() - worker.started_at
-                backoff = WATCH_S if lived_s > MAX_BACKOFF_S else min(2 * backoff, MAX_BACKOFF_S)
-                try:
-                    await self._spawn(start, slot)
-                except (ServingError, OSError) as error:
-                    log.error("worker cannot start", extra={"worker": slot, "why": str(error)})  # noqa: TRY400
-            await asyncio.sleep(backoff)
+    def _shown(self, port: int) -> str:
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        return f"{host}:{port}"
 
-    def _hangs(self, segment: Segment, slot: int) -> bool:
-        last = segment.process(slot).heartbeat_ns
-        return bool(last) and time.monotonic_ns() - last > self._settings.hang_timeout_s * 1e9
+    def _readiness(self, director: Director) -> tuple[bool, str]:
+        """Whether every worker answers, and in words what ails any policy beside that."""
+        ready, wanted = director.fleet.ready, director.fleet.size
+        lines = [f"{ready} of {wanted} workers answer"]
+        lines += [f"{problem.policy}: {problem}" for problem in director.plan.problems]
+        return ready == wanted and not self._ending.is_set(), "\n".join(lines)
 
-    async def _drain(self) -> None:
-        settings = self._settings
-        lame_duck_s, grace_s = settings.lame_duck_s, settings.grace_s
-        await asyncio.gather(
-            *(w.drain(lame_duck_s, grace_s) if w.ready else w.kill() for w in self._workers.values())
-        )
 
-    def _routed(self) -> tuple[Routed, ...]:
-        workers = list(self._workers.values())
-        return tuple(worker.routed for worker in workers if worker.ready and worker.routed)
+def _check_loaded(fleet: Fleet) -> None:
+    """A server that can answer for no policy has not started."""
+    for routed in fleet.routed():
+        if not routed.lanes:
+            failure = routed.failures[0]
+            where = f"{failure.policy} version {failure.version}"
+            raise ServingError(failure.message, where=where, hint="No policy can be served.")
 
-    def _readiness(self) -> tuple[bool, str]:
-        ready = sum(worker.ready for worker in list(self._workers.values()))
-        wanted = self._settings.workers
-        return ready == wanted and not self._ending.is_set(), f"{ready} of {wanted} workers answer"
+
+def _control_classes() -> tuple[type[ControlServer], type[ControlServicer]]:
+    from steersman.serving.control.server import ControlServer  # noqa: PLC0415
+    from steersman.serving.control.servicer import ControlServicer  # noqa: PLC0415
+
+    return ControlServer, ControlServicer
+
+
+def new_rollout_id() -> str:
+    """A random id, so that no two rollouts pick the same episodes."""
+    return secrets.token_hex(ROLLOUT_ID_BYTES)
 
 
 def run_server(settings: ServerSettings, on_ready: Callable[[dict[str, str]], None] = lambda _: None) -> None:

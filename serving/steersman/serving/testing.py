@@ -29,11 +29,13 @@ class RunningServer:
     Attributes:
         grpc: Address for gRPC, host:port.
         http: Address for HTTP, a URL.
+        control: Address for the control service, host:port.
         process: The supervisor.
     """
 
     grpc: str
     http: str
+    control: str
     process: subprocess.Popen[bytes]
 
 
@@ -46,6 +48,7 @@ def running_server(
     arguments: Sequence[str] = (),
     start_timeout_s: float = 60.0,
     log: Path | None = None,
+    state_dir: Path | None = None,
 ) -> Iterator[RunningServer]:
     """A server on free loopback ports with its own state folder; it is drained at the end.
 
@@ -56,28 +59,30 @@ def running_server(
         arguments: More arguments of `steersman serve`.
         start_timeout_s: Seconds that it gets to start.
         log: File for its log; without one it goes to standard error.
+        state_dir: Its state folder, to start it again with what it knew; without one a new one.
 
     Raises:
         ServingError: It ended before it was ready, or took too long.
     """
     with tempfile.TemporaryDirectory(prefix="steersman-") as folder:
         ready = Path(folder) / "ready.json"
-        command = _command(repository, deployments, workers, Path(folder), ready)
+        state = state_dir or Path(folder) / "state"
+        command = _command(repository, deployments, workers, state, ready)
         with log.open("wb") if log else _stderr() as output:
             process = subprocess.Popen([*command, *arguments], stdout=output, stderr=output)  # noqa: S603
         try:
             addresses = _wait_until_ready(process, ready, start_timeout_s)
-            yield RunningServer(addresses["grpc"], addresses["http"], process)
+            yield RunningServer(process=process, **addresses)
         finally:
             _end(process)
 
 
 def _command(
-    repository: Path, deployments: Sequence[Path], workers: int, folder: Path, ready: Path
+    repository: Path, deployments: Sequence[Path], workers: int, state: Path, ready: Path
 ) -> list[str]:
     command = [sys.executable, "-P", "-m", "steersman.cli", "serve", "--repository", str(repository)]
-    command += ["--port", "0", "--http-port", "0", "--workers", str(workers)]
-    command += ["--state-dir", str(folder / "state"), "--ready-file", str(ready)]
+    command += ["--port", "0", "--http-port", "0", "--control-port", "0", "--workers", str(workers)]
+    command += ["--state-dir", str(state), "--ready-file", str(ready)]
     for deployment in deployments:
         command += ["--deployment", str(deployment)]
     return command

@@ -1,8 +1,8 @@
 """A worker: the data plane. `python -m steersman.serving.worker FD`, spawned by the supervisor only.
 
 It owns the transports and the engine, counts in its slot of shared memory, and talks to the supervisor over
-the socket FD. It never opens the store and serves no HTTP. One event loop, one thread for calls; loading
-happens on another.
+the socket FD. It never opens the store and serves no HTTP. One event loop, one thread more where the native
+transport takes calls, one for each model that is slow; loading happens on yet another.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ import time
 from pathlib import Path
 
 from steersman.bundle.errors import SteersmanError
-from steersman.monitoring.counters import Slot
+from steersman.monitoring.counters import Segment, Slot
 from steersman.serving.counting import CallCounter
+from steersman.serving.dispatch import Dispatcher
 from steersman.serving.engine import Engine
+from steersman.serving.episodes import EpisodeKeeper
 from steersman.serving.loader import Loader
 from steersman.serving.logs import configure_logs
 from steersman.serving.messages import (
     MAX_LINE,
     TO_WORKER,
+    Access,
     Drain,
     Failed,
     Failure,
@@ -37,9 +40,14 @@ from steersman.serving.messages import (
     line,
 )
 from steersman.serving.rollout.snapshot import RoutingSnapshot
+from steersman.serving.rollout.tokens import TokenCodec
 from steersman.serving.routing import RoutingTable
-from steersman.serving.rpc.batcher import Batcher
-from steersman.serving.rpc.server import Address, GrpcioServer
+from steersman.serving.rpc.admission import Admission
+from steersman.serving.rpc.oip.methods import Host, oip_methods
+from steersman.serving.rpc.policy import policy_methods
+from steersman.serving.rpc.reception import Reception
+from steersman.serving.rpc.server import Address
+from steersman.serving.rpc.transports import Transports
 
 HEARTBEAT_S = 0.5
 log = logging.getLogger(__name__)
@@ -51,21 +59,51 @@ class Worker:
     def __init__(self, start: Start, slot: Slot, writer: asyncio.StreamWriter) -> None:
         self._slot = slot
         self._writer = writer
-        self._engine = Engine(bytes.fromhex(start.salt), start.limits.max_rows)
+        self._engine = Engine(
+            bytes.fromhex(start.salt),
+            EpisodeKeeper(TokenCodec(start.keyring), start.episode_ttl_s),
+            start.limits.max_rows,
+        )
         self._loader = Loader(slot.block, Path(start.cache), start.trust)
-        batcher = Batcher(self._engine, CallCounter(slot))
-        self._server = GrpcioServer(batcher, Address(start.host, start.port), start.limits.max_message_bytes)
+        self._dispatcher = Dispatcher(self._engine, start.limits)
+        self._transports = self._open_transports(start)
+
+    def _open_transports(self, start: Start) -> Transports:
+        reception = Reception(
+            dispatcher=self._dispatcher,
+            admission=Admission(start.limits.max_calls),
+            count=CallCounter(self._slot),
+            limits=start.limits,
+        )
+        host = Host(
+            routing=lambda: self._engine.routing,
+            total=Segment.open(Path(start.segment)).total,
+            ready=lambda: bool(self._slot.process.ready_unix_ns),
+            limits=start.limits,
+        )
+        methods = (*policy_methods(self._engine, start.limits.max_stream_episodes), *oip_methods(host))
+        address = Address(start.host, start.port)
+        folder = Path(start.segment).parent
+        return Transports(
+            start.transport,
+            methods,
+            reception,
+            address,
+            folder=folder,
+            access=start.access,
+            tls=start.tls,
+        )
 
     async def run(self, snapshot: RoutingSnapshot, reader: asyncio.StreamReader) -> None:
         """Serves until told to drain, or until the supervisor is gone."""
         self._engine.swap(self._loader.load(snapshot, self._engine.routing))
-        await self._server.start(self._engine.routing)
+        await self._transports.start(self._engine.routing)
         self._slot.process.ready_unix_ns = time.time_ns()
         heartbeat = asyncio.create_task(self._beat())
         self._say(Ready(routed=self._routed()))
         drain = await self._follow(reader)
         self._slot.process.ready_unix_ns = 0
-        await self._server.stop(drain.lame_duck_s, drain.grace_s)
+        await self._transports.drain(drain.lame_duck_s, drain.grace_s)
         heartbeat.cancel()
 
     async def _follow(self, reader: asyncio.StreamReader) -> Drain:
@@ -76,19 +114,22 @@ class Worker:
                 return message
             if isinstance(message, Route):
                 await self._route(message.snapshot)
+            if isinstance(message, Access):
+                self._transports.admit(message.access)
         log.warning("the supervisor is gone; ending")
         return Drain(lame_duck_s=0.0, grace_s=5.0)
 
     async def _route(self, snapshot: RoutingSnapshot) -> None:
         self._engine.swap(await asyncio.to_thread(self._loader.load, snapshot, self._engine.routing))
-        await self._server.show(self._engine.routing)
+        await self._transports.show(self._engine.routing)
         self._say(self._routed())
 
     async def _beat(self) -> None:
-        """Shows that the event loop turns."""
+        """Shows that the event loop and the other threads turn that take or decide calls."""
         process = self._slot.process
         while True:
-            process.heartbeat_ns = time.monotonic_ns()
+            busy_ns = int(self._dispatcher.busy_s() * 1e9)
+            process.heartbeat_ns = min(self._transports.turned_ns(), time.monotonic_ns() - busy_ns)
             process.resident_bytes = resident_bytes()
             await asyncio.sleep(HEARTBEAT_S)
 

@@ -12,10 +12,12 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
+from steersman.serving.access import AccessList
 from steersman.serving.errors import ServingError
 from steersman.serving.messages import (
     MAX_LINE,
     TO_SUPERVISOR,
+    Access,
     Drain,
     Failed,
     Ready,
@@ -36,10 +38,14 @@ class WorkerProcess:
         self.slot = slot
         self.started_at = time.monotonic()
         self.routed: Routed | None = None
+        self.told = -1
+        """Generation of the newest snapshot that was handed over."""
+        self.draining = False
         self._on_routed = on_routed
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._answer: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
+        self._answer.add_done_callback(_noted)
         self._listener: asyncio.Task[None] | None = None
 
     @property
@@ -55,7 +61,7 @@ class WorkerProcess:
     @property
     def ready(self) -> bool:
         """Whether it answers calls."""
-        return self.alive and self.routed is not None
+        return self.alive and self.routed is not None and not self.draining
 
     async def spawn(self, start: Start, timeout_s: float) -> None:
         """Starts the process and waits until it answers calls.
@@ -74,6 +80,7 @@ class WorkerProcess:
         reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_LINE)
         self._listener = asyncio.create_task(self._listen(reader))
         self._writer.write(line(start))
+        self.told = start.snapshot.generation
         try:
             await asyncio.wait_for(asyncio.shield(self._answer), timeout_s)
         except TimeoutError:
@@ -81,13 +88,19 @@ class WorkerProcess:
             raise ServingError(f"worker {self.slot} was not ready within {timeout_s:g} s") from None
 
     def route(self, snapshot: RoutingSnapshot) -> None:
-        """Hands over another snapshot."""
-        self._send(Route(snapshot=snapshot))
+        """Hands over another snapshot; one that it was told before, or a later one, is left as it is."""
+        if self.told < snapshot.generation and self._send(Route(snapshot=snapshot)):
+            self.told = snapshot.generation
+
+    def admit(self, access: AccessList) -> None:
+        """Hands over who may call."""
+        self._send(Access(access=access))
 
     async def drain(self, lame_duck_s: float, grace_s: float) -> int:
         """Ends the worker in good order, by force if that takes too long. Returns its exit status."""
         if self._process is None:
             return 0
+        self.draining = True
         self._send(Drain(lame_duck_s=lame_duck_s, grace_s=grace_s))
         try:
             await asyncio.wait_for(self._process.wait(), lame_duck_s + grace_s + 5.0)
@@ -114,9 +127,12 @@ class WorkerProcess:
             await self._listener
         return status
 
-    def _send(self, message: Route | Drain) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(line(message))
+    def _send(self, message: Route | Access | Drain) -> bool:
+        """Whether it could be said: not before the process has begun, and not once it has ended."""
+        if self._writer is None or self._writer.is_closing() or self.told < 0:
+            return False
+        self._writer.write(line(message))
+        return True
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
@@ -141,3 +157,9 @@ class WorkerProcess:
     def _take(self, routed: Routed) -> None:
         self.routed = routed
         self._on_routed(self.slot, routed)
+
+
+def _noted(answer: asyncio.Future[Ready]) -> None:
+    """Takes note of a failure that nobody waits for any more, as at an end while starting."""
+    if not answer.cancelled():
+        answer.exception()

@@ -37,6 +37,11 @@ def test_counters_that_were_not_there_before_count_from_zero() -> None:
     verify_counted(Totals({}, {}, {}), _totals(10, 10), 10, "steersman")
 
 
+def test_rows_are_decisions_and_calls_are_those_of_one_method() -> None:
+    verify_counted(Totals({}, {}, {}), _totals(2, 128), 2, "steersman", rows=64)
+    assert parse_totals(TEXT, "GetPolicy").calls == {"ok": 3}
+
+
 @pytest.mark.parametrize(
     "after",
     [
@@ -47,5 +52,5 @@ def test_counters_that_were_not_there_before_count_from_zero() -> None:
     ids=["one was lost", "a fallback answered one", "one failed"],
 )
 def test_anything_else_is_said(after: Totals) -> None:
-    with pytest.raises(BenchmarkError, match="expected 10 calls of Act"):
+    with pytest.raises(BenchmarkError, match="expected 10 calls of 1 rows"):
         verify_counted(_totals(5, 5), after, 10, "steersman")

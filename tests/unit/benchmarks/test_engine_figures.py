@@ -9,7 +9,7 @@ from benchmarks.engine_parts import parts
 from benchmarks.errors import BenchmarkError
 from benchmarks.exchange import Exchange, check_server, framed
 from benchmarks.policies import DEMO
-from benchmarks.servers import echo
+from benchmarks.servers import ECHO_MODULES, echo
 
 from steersman.serving.decision import Decisions
 from steersman.serving.engine import Engine
@@ -44,9 +44,10 @@ def test_every_part_runs_and_is_timed(engine: Engine, rows: int) -> None:
     assert figures.record_us_per_row > 0
 
 
-def test_the_echo_gives_back_the_answer_to_any_caller(engine: Engine) -> None:
+@pytest.mark.parametrize("name", ECHO_MODULES)
+def test_the_echo_gives_back_the_answer_to_any_caller(engine: Engine, name: str) -> None:
     exchange = _exchange(engine)
-    with echo(exchange) as server:
+    with echo(exchange, name) as server:
         check_server(server.address, exchange)
         assert len(client_load(exchange)(server.address, 3).latencies_us) == 3
 

@@ -5,7 +5,7 @@ from benchmarks.engine_parts import BARE, DECODE, ENCODE, GUARD, MASK, RECORD
 from benchmarks.points import Point
 from benchmarks.report import tables
 from benchmarks.results import Results
-from benchmarks.servers import ECHO, STEERSMAN
+from benchmarks.servers import ECHO, NAMES
 from benchmarks.startup import Start
 
 
@@ -21,7 +21,7 @@ def _figures(rows: int) -> EngineFigures:
 
 RESULTS = Results(
     machine={"processor": "a small one"},
-    points=[_point(ECHO, {"server": 400.0}), _point(STEERSMAN, {"supervisor": 2.0, "worker": 598.0})],
+    points=[_point(ECHO, {"server": 400.0}), _point(NAMES["grpcio"], {"supervisor": 2.0, "worker": 598.0})],
     engine=[_figures(1), _figures(4)],
     starts=[Start(1.5, 0.8, 60.0, 100.0, 95.0), Start(1.7, 0.9, 62.0, 101.0, 96.0)],
 )
@@ -61,7 +61,7 @@ def test_parts_that_were_not_run_have_no_tables() -> None:
 def test_the_json_has_every_round() -> None:
     document = json.loads(RESULTS.to_json())
     assert document["machine"] == {"processor": "a small one"}
-    assert [point["server"] for point in document["points"]] == [ECHO, STEERSMAN]
+    assert [point["server"] for point in document["points"]] == [ECHO, NAMES["grpcio"]]
     assert document["summary"][1]["cpu_ratio"]["median"] == 1.5
     assert document["engine"][0]["rounds_us"][DECIDE] == [100.0]
     assert document["starts"][1]["worker_s"] == 0.9

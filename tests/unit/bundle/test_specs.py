@@ -21,8 +21,10 @@ from steersman.bundle.specs import (
     MultiBinaryAction,
     MultiDiscreteAction,
     ObservationSpec,
+    StateSpec,
     bounds,
     feature_names,
+    specs_difference,
 )
 from support.toy_bundle import box_contract, discrete_contract
 
@@ -163,3 +165,41 @@ def test_modes_follow_from_the_outputs() -> None:
     assert discrete_contract().modes == ("greedy", "sampled")
     greedy_only = discrete_contract().model_copy(update={"outputs": ("action",)})
     assert greedy_only.modes == ("greedy",)
+
+
+OUTPUTS = ("action", "distribution")
+
+
+def _acting(**observation: object) -> Contract:
+    spec = ObservationSpec.model_validate(
+        {"dtype": "float32", "shape": (2,), "low": (-1,), "high": (1,), **observation}
+    )
+    return Contract(
+        observations=(spec,), action=DiscreteAction(n=2), distribution="categorical", outputs=OUTPUTS
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (_acting(), None),
+        (_acting(feature_names=("left", "right")), None),
+        (_acting(shape=(3,)), "observation obs: shape (2,) and (3,)"),
+        (_acting(dtype="float64"), "observation obs: dtype float32 and float64"),
+        (_acting(high=(2,)), "observation obs: high (1.0,) and (2.0,)"),
+        (_acting(key="pose"), "observations [''] and ['pose']"),
+        (_acting().model_copy(update={"action": DiscreteAction(n=3)}), "action: n 2 and 3"),
+        (
+            _acting().model_copy(update={"action": MultiBinaryAction(n=2)}),
+            "action: kind discrete and multi_binary",
+        ),
+        (_acting().model_copy(update={"state": (StateSpec(name="h", shape=(4,)),)}), None),
+    ],
+)
+def test_what_callers_could_notice_is_a_difference(other: Contract, difference: str | None) -> None:
+    assert specs_difference(_acting(), other) == difference
+
+
+def test_names_differ_where_both_are_given() -> None:
+    one, other = _acting(feature_names=("a", "b")), _acting(feature_names=("a", "c"))
+    assert specs_difference(one, other) == "observation obs: feature_names ('a', 'b') and ('a', 'c')"

@@ -55,10 +55,12 @@ class Kit:
         self._clients: list[Any] = []
         self.client = self.connect()
 
-    def connect(self, target: str | None = None, **options: Any) -> Any:
+    def connect(self, target: str | list[str] | None = None, **options: Any) -> Any:
         """A client of this kind."""
         make: Any = PolicyClient if self.kind == "blocking" else AsyncPolicyClient
-        client = make(target or self.target, **{"ambient": self.world.ambient(), **options})
+        client = make(
+            self.target if target is None else target, **{"ambient": self.world.ambient(), **options}
+        )
         self._clients.append(client)
         return client
 

@@ -11,17 +11,22 @@ from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.client.core import Ambient, Caller, Failure, Send, Steps, Wait
-from steersman.client.drivers import AwaitingDriver, BlockingDriver
+from steersman.client.core import Caller
+from steersman.client.drivers import BLOCKING_TOOLS, AwaitingDriver, BlockingDriver
+from steersman.client.effects import Ambient, Send, Steps, Wait
 from steersman.client.errors import (
     ClientError,
     DeadlineExceededError,
     InvalidRequestError,
     NotSupportedError,
+    OverloadedError,
+    PermissionDeniedError,
     PolicyNotFoundError,
     RowFailedError,
     ServerUnavailableError,
+    UnauthenticatedError,
 )
+from steersman.client.failures import Failure
 from steersman.v1 import policy_pb2 as pb
 from unit.client.conftest import FakeWorld
 
@@ -47,7 +52,7 @@ def perform(
 
 
 def caller(world: FakeWorld, *, timeout: float | None = 5.0, retries: int = 3) -> Caller:
-    return Caller("host:1", timeout, retries, world.ambient())
+    return Caller(("host:1",), timeout, retries, BLOCKING_TOOLS, world.ambient())
 
 
 def test_an_answer_is_returned_after_one_send() -> None:
@@ -127,7 +132,7 @@ def test_a_timeout_that_is_none_is_refused(timeout: float) -> None:
 
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
 def test_pauses_stay_within_their_bounds(attempt: int, chance: float) -> None:
-    core = Caller("host:1", None, 3, Ambient(uniform=lambda: chance))
+    core = Caller(("host:1",), None, 3, BLOCKING_TOOLS, Ambient(uniform=lambda: chance))
     assert 0 <= core.pause(attempt) <= min(1.0, 0.05 * 2 ** min(attempt, 20))
 
 
@@ -148,7 +153,10 @@ def test_pauses_stay_within_their_bounds(attempt: int, chance: float) -> None:
             ServerUnavailableError,
             "not loaded",
         ),
-        (Failure(StatusCode.RESOURCE_EXHAUSTED, "busy"), ClientError, "busy"),
+        (Failure(StatusCode.RESOURCE_EXHAUSTED, "busy"), OverloadedError, "busy"),
+        (Failure(StatusCode.UNAUTHENTICATED, "who?"), UnauthenticatedError, "who?"),
+        (Failure(StatusCode.PERMISSION_DENIED, "not you"), PermissionDeniedError, "not you"),
+        (Failure(StatusCode.ABORTED, "changed"), ClientError, "changed"),
         (Failure(StatusCode.INTERNAL, ""), ClientError, "internal"),
         (Failure(StatusCode.INTERNAL, "model", "model_error", row=True), RowFailedError, "model"),
         (Failure(StatusCode.INTERNAL, "model", "model_error"), ClientError, "model"),
@@ -201,7 +209,6 @@ def test_only_what_may_pass_is_retryable() -> None:
         StatusCode.UNAVAILABLE,
         StatusCode.DEADLINE_EXCEEDED,
         StatusCode.RESOURCE_EXHAUSTED,
-        StatusCode.ABORTED,
     }
 
 
@@ -209,7 +216,7 @@ def conversation() -> Steps[list[Any]]:
     """Steps that use every kind of effect and reply."""
     first = yield Send("Act", REQUEST, 1.0)
     nothing = yield Wait(0.5)
-    second = yield Send("GetPolicy", pb.GetPolicyRequest(policy="p"), None, wait_for_ready=True)
+    second = yield Send("GetPolicy", pb.GetPolicyRequest(policy="p"), None, wait_for_ready=True, replica=1)
     return [first, nothing, second]
 
 
@@ -223,30 +230,44 @@ class Refused(grpc.RpcError):
         return "gone"
 
     def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
-        marks = (("steersman-row", "0"), ("steersman-retryable", "1"))
+        marks = (("steersman-row", "0"), ("steersman-retryable", "1"), ("grpc-retry-pushback-ms", "250"))
         return (("other", "x"), ("steersman-reason", "policy_not_found"), *marks)
 
 
-def test_both_drivers_perform_the_same_effects() -> None:
-    logs: dict[str, list[Any]] = {"blocking": [], "asyncio": []}
+class FakeWire:
+    """Methods that note how they were called."""
 
-    def methods(kind: str) -> Any:
-        def send(rpc: str, request: Any, timeout: float | None, *, wait_for_ready: bool) -> Any:
-            logs[kind].append((rpc, request, timeout, wait_for_ready))
+    closed = False
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.log: list[Any] = []
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", "Bearer x"),)
+
+    def method(self, rpc: str, replica: int) -> Any:
+        def send(request: Any, **kwargs: Any) -> Any:
+            self.log.append((rpc, replica, request, kwargs))
             if rpc == "Act":
                 raise Refused
             return ANSWER
 
-        async def async_send(*args: Any, **kwargs: Any) -> Any:
-            return send(*args, **kwargs)
+        async def async_send(request: Any, **kwargs: Any) -> Any:
+            return send(request, **kwargs)
 
-        chosen: Any = send if kind == "blocking" else async_send
-        return lambda rpc: lambda request, **kwargs: chosen(rpc, request, **kwargs)
+        return send if self.kind == "blocking" else async_send
 
+
+def test_both_drivers_perform_the_same_effects() -> None:
+    wires = [FakeWire("blocking"), FakeWire("asyncio")]
     world = FakeWorld()
-    blocking = BlockingDriver(methods("blocking"), world.ambient()).run(conversation())
-    awaited = asyncio.run(AwaitingDriver(methods("asyncio"), world.ambient()).run(conversation()))
-    failure = Failure(StatusCode.NOT_FOUND, "gone", "policy_not_found", row=False, retryable=True)
+    blocking = BlockingDriver(wires[0], world.ambient()).run(conversation())
+    awaited = asyncio.run(AwaitingDriver(wires[1], world.ambient()).run(conversation()))
+    failure = Failure(
+        StatusCode.NOT_FOUND, "gone", "policy_not_found", row=False, retryable=True, pushback=0.25
+    )
     assert blocking == awaited == [failure, None, ANSWER]
-    assert logs["blocking"] == logs["asyncio"]
+    assert wires[0].log == wires[1].log
+    assert [(rpc, replica) for rpc, replica, _, _ in wires[0].log] == [("Act", 0), ("GetPolicy", 1)]
     assert world.sleeps == [0.5, 0.5]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,8 +11,10 @@ from grpc import StatusCode
 from steersman.client import (
     ClientError,
     DeadlineExceededError,
+    InvalidRequestError,
     NotSupportedError,
     Outcome,
+    OverloadedError,
     PolicyNotFoundError,
     ServerUnavailableError,
 )
@@ -37,6 +41,59 @@ def test_unavailable_twice_then_an_answer(kit: Kit) -> None:
     assert len(requests) == 3
     assert requests[0] == requests[1] == requests[2]  # the same idempotency keys
     assert len(requests[0].idempotency_keys[0]) == 16
+
+
+def test_a_server_that_is_overloaded_says_when_to_come_back(kit: Kit) -> None:
+    kit.wait(kit.client.describe("gate"))
+    kit.toy.fail(StatusCode.RESOURCE_EXHAUSTED, pushback="250")
+    assert kit.wait(kit.client.act("gate", OBSERVATION)).action == 11
+    assert kit.world.sleeps == [0.25]
+    for pushback in (None, "-1", "soon"):
+        kit.toy.fail(StatusCode.RESOURCE_EXHAUSTED, reason="overload", pushback=pushback)
+        with pytest.raises(OverloadedError) as raised:
+            kit.wait(kit.client.act("gate", OBSERVATION))
+        assert (raised.value.reason, raised.value.retryable) == ("overload", True)
+    assert kit.world.sleeps == [0.25]
+
+
+def test_a_message_that_is_too_large_is_no_overload(kit: Kit) -> None:
+    client = kit.connect(options=[("grpc.max_send_message_length", 500)])
+    with pytest.raises(InvalidRequestError, match="send fewer rows at once") as raised:
+        kit.wait(client.act_batch("gate", [OBSERVATION] * 100))
+    assert (raised.value.reason, raised.value.retryable) == ("message_size", False)
+    assert kit.wait(client.act("gate", OBSERVATION)).action == 11
+
+
+def test_a_version_may_be_named_by_a_label(kit: Kit) -> None:
+    assert kit.wait(kit.client.act("gate", OBSERVATION, version="challenger")).version == 8
+    policy = kit.client.policy("gate", version="champion")
+    assert kit.wait(policy.act_batch([OBSERVATION])).versions.tolist() == [7]
+    assert kit.wait(kit.client.act("gate", OBSERVATION, version=6)).version == 6
+    sent = [(request.version, request.version_label) for request in kit.toy.of(pb.ActRequest)]
+    assert sent == [(0, "challenger"), (0, "champion"), (6, "")]
+
+
+def test_a_call_in_flight_ends_with_its_client(kit: Kit) -> None:
+    client = kit.connect(ambient=None)
+    kit.wait(client.describe("gate"))
+    kit.toy.gate.clear()
+
+    async def awaited() -> None:
+        call = asyncio.create_task(client.act("gate", OBSERVATION))
+        await asyncio.to_thread(kit.toy.entered.acquire)
+        await client.close()
+        await call
+
+    def blocking() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            call = pool.submit(client.act, "gate", OBSERVATION)
+            kit.toy.entered.acquire()
+            client.close()
+            call.result()
+
+    with pytest.raises(ClientError) as raised:
+        kit.wait(awaited() if kit.kind == "asyncio" else blocking())
+    assert raised.value.reason == "client_closed"
 
 
 def test_each_row_has_a_key_of_its_own_call(kit: Kit) -> None:

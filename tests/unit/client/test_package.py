@@ -13,12 +13,16 @@ import pytest
 
 import steersman.client
 from steersman.client import (
+    ActStream,
+    AsyncActStream,
     AsyncEpisode,
     AsyncPolicy,
     AsyncPolicyClient,
+    AsyncPolicyStream,
     Episode,
     Policy,
     PolicyClient,
+    PolicyStream,
     Source,
     plain,
 )
@@ -47,19 +51,27 @@ def test_the_public_names_are_these() -> None:
     assert sorted(steersman.client.__all__) == steersman.client.__all__
     assert {name for name in vars(steersman.client) if name[0].isupper()} <= set(steersman.client.__all__)
     assert steersman.client.__all__ == [
-        "Action", "ActionKind", "ActionSpec", "Ambient", "AsyncEpisode", "AsyncPolicy",
-        "AsyncPolicyClient", "ClientError", "DeadlineExceededError", "Decision", "Decisions",
-        "DistributionKind", "Episode", "EpisodeEnd", "EpisodeState", "Evidence", "Intervention",
-        "InvalidRequestError", "Mode", "NotSupportedError", "Observation", "ObservationSpec", "Outcome",
-        "OutcomeError", "OutcomeReport", "Policy", "PolicyClient", "PolicyDescription",
-        "PolicyNotFoundError", "PolicySummary", "PolicyVersion", "RowError", "RowFailedError",
-        "ServerUnavailableError", "Source", "VersionState", "plain",
+        "ActStream", "Action", "ActionKind", "ActionSpec", "Ambient", "AsyncActStream",
+        "AsyncEpisode", "AsyncPolicy", "AsyncPolicyClient", "AsyncPolicyStream", "ClientError",
+        "Coalesce", "DeadlineExceededError", "Decision", "Decisions", "DistributionKind", "Episode",
+        "EpisodeEnd", "EpisodeState", "Evidence", "Health", "Intervention", "InvalidRequestError",
+        "Mode", "NotSupportedError", "Observation", "ObservationSpec", "Outcome", "OutcomeError",
+        "OutcomeReport", "OverloadedError", "PermissionDeniedError", "Policy", "PolicyClient",
+        "PolicyDescription", "PolicyNotFoundError", "PolicyStream", "PolicySummary",
+        "PolicyVersion", "ReplicaStatus", "RowError", "RowFailedError", "ServerUnavailableError",
+        "Source", "UnauthenticatedError", "VersionState", "plain",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("blocking", "asyncio"),
-    [(PolicyClient, AsyncPolicyClient), (Policy, AsyncPolicy), (Episode, AsyncEpisode)],
+    [
+        (PolicyClient, AsyncPolicyClient),
+        (Policy, AsyncPolicy),
+        (Episode, AsyncEpisode),
+        (ActStream, AsyncActStream),
+        (PolicyStream, AsyncPolicyStream),
+    ],
 )
 def test_both_clients_offer_the_same(blocking: Any, asyncio: Any) -> None:
     def surface(kind: Any) -> dict[str, str]:
@@ -82,11 +94,12 @@ def test_help_shows_what_a_caller_gets() -> None:
 
 
 def test_the_marks_of_failures_are_the_servers() -> None:
-    from steersman.client import core
+    from steersman.client import failures
     from steersman.serving.rpc import status
 
-    for name in ("REASON_METADATA_KEY", "ROW_METADATA_KEY", "RETRYABLE_METADATA_KEY"):
-        assert getattr(core, name) == getattr(status, name)
+    for name in ("REASON", "ROW", "RETRYABLE", "PUSHBACK"):
+        key = f"{name}_METADATA_KEY"
+        assert getattr(failures, key) == getattr(status, key)
 
 
 def test_the_vocabulary_is_the_wires_and_the_servers() -> None:

@@ -41,6 +41,7 @@ def test_a_description_says_all_that_a_caller_must_know(kit: Kit) -> None:
     assert (gate.algorithm, gate.environment) == ("PPO", "Gate-v0")
     assert (gate.distribution, gate.contract_digest) == (DistributionKind.CATEGORICAL, "cd" * 32)
     newest, broken = gate.versions
+    assert (newest.labels, broken.labels) == (("champion",), ())
     assert (newest.version, newest.state, newest.variant, newest.lanes) == (
         7,
         VersionState.READY,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from steersman.serving.exposure import check_exposure
 from steersman.serving.rollout.deployment import read_deployment
 from steersman.serving.settings import ServerSettings, load_settings
 
@@ -70,6 +71,20 @@ def test_every_mount_has_its_volume_and_bundles_are_only_read(pod: Any, containe
     mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
     assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
     assert mounts["bundles"]["readOnly"] is True
+    assert mounts["secrets"]["readOnly"] is True
+
+
+def test_secrets_are_optional_and_not_for_everybody(pod: Any) -> None:
+    (secrets,) = [volume["secret"] for volume in pod["volumes"] if volume["name"] == "secrets"]
+    assert secrets["optional"] is True
+    assert secrets["defaultMode"] & 0o007 == 0
+
+
+def test_control_is_reached_from_inside_the_pod_only(root: Path, container: Any) -> None:
+    settings = load_settings(root / "deploy" / "steersman.yaml", {})
+    assert settings.control_host == "127.0.0.1"
+    assert settings.control_port not in {port["containerPort"] for port in container["ports"]}
+    check_exposure(settings)
 
 
 def test_services_find_the_pods(objects: dict[tuple[str, str], Any], container: Any) -> None:

@@ -90,3 +90,13 @@ def test_a_proto_with_an_error_fails_and_changes_nothing(folder: Path, generate:
     assert "ping.proto:7:17: " in done.stderr
     assert "nothing was changed" in done.stderr
     assert (folder / "ping_pb2.py").read_bytes() == before
+
+
+def test_names_of_somebody_elses_protocol_get_a_pool_of_their_own(folder: Path, generate: Generate) -> None:
+    (folder / "ping.proto").write_text(PROTO.replace("package steersman.trial", "package theirs") + SERVICE)
+    assert generate().returncode == 0
+    code = (folder / "ping_pb2.py").read_text()
+    assert "import steersman.trial as _package" in code
+    assert "_package.POOL.AddSerializedFile(" in code
+    assert "descriptor_pool" not in code
+    assert generate("--check").returncode == 0

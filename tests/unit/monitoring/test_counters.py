@@ -116,8 +116,8 @@ def test_names_of_any_length_fit(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a counter file of layout 1"),
-        (b"something else entirely" * 9, "not a counter file of layout 1"),
+        (b"", "not a counter file of layout 2"),
+        (b"something else entirely" * 9, "not a counter file of layout 2"),
         (
             MAGIC + (2).to_bytes(8, "little") + bytes(64),
             "from the installation that the supervisor runs from",

@@ -16,25 +16,30 @@ from steersman.monitoring.counters import Segment, Slot
 from steersman.serving.call import Call, RawTensor
 from steersman.serving.counting import counters_layout
 from steersman.serving.engine import Engine
+from steersman.serving.episodes import EpisodeKeeper
 from steersman.serving.loader import Loader
 from steersman.serving.planning import Plan, Planner
 from steersman.serving.rollout.deployment import Deployment
+from steersman.serving.rollout.keyring import Keyring
+from steersman.serving.rollout.tokens import TokenCodec
 from steersman.serving.routing import RoutingTable
 from support.toy_bundle import box_contract, discrete_contract, publish_toy
 
 SALT = bytes(range(32))
+KEYRING = Keyring(current=1, keys={1: SALT.hex()})
 
 
 class Kit:
     """An engine over a repository, and its counters."""
 
     def __init__(self, root: Path, deployments: Sequence[dict[str, Any]], max_rows: int = 4096) -> None:
+        self.now = 1_700_000_000.0
         segment = Segment.create(root / "counters", counters_layout(1, 100_000))
         parsed = {str(d["policy"]): Deployment.model_validate(d) for d in deployments}
         planner = Planner(root / "bundles", parsed, (), segment.allocator())
         self.plan: Plan = planner.plan(generation=1)
         slot = Slot.open(segment.path, 0)
-        self.engine = Engine(SALT, max_rows)
+        self.engine = Engine(SALT, EpisodeKeeper(TokenCodec(KEYRING), 3600.0, lambda: self.now), max_rows)
         self.engine.swap(Loader(slot.block, root).load(self.plan.snapshot, RoutingTable()))
         self._segment = segment
 

@@ -11,7 +11,7 @@ from unit.serving.conftest import Kit, make_call
 def test_an_int8_that_cannot_be_loaded_is_dropped_and_fp32_serves(tmp_path: Path) -> None:
     publish_toy(tmp_path / "bundles", int8=b"no graph at all")
     made = Kit(tmp_path, [])
-    loaded = made.engine.routing.resolve("toy", 0).loaded
+    loaded = made.engine.routing.ready("toy").stable.loaded
     assert loaded.variant == "fp32"
     assert "int8" in loaded.dropped
     (decisions,) = made.engine.decide([make_call([[1, 3, 2, 0]])])
@@ -21,7 +21,7 @@ def test_an_int8_that_cannot_be_loaded_is_dropped_and_fp32_serves(tmp_path: Path
 def test_an_int8_that_answers_otherwise_than_recorded_is_dropped(tmp_path: Path) -> None:
     other = publish_toy(tmp_path / "other", weights=-WEIGHTS).read("policy.onnx")
     publish_toy(tmp_path / "bundles", int8=other)
-    loaded = Kit(tmp_path, []).engine.routing.resolve("toy", 0).loaded
+    loaded = Kit(tmp_path, []).engine.routing.ready("toy").stable.loaded
     assert loaded.variant == "fp32"
     assert "recorded" in loaded.dropped["int8"]
 
@@ -30,5 +30,5 @@ def test_the_choice_between_variants_that_pass_is_remembered(tmp_path: Path) -> 
     same = publish_toy(tmp_path / "other").read("policy.onnx")
     publish_toy(tmp_path / "bundles", int8=same)
     made = Kit(tmp_path, [])
-    assert made.engine.routing.resolve("toy", 0).loaded.dropped == {}
+    assert made.engine.routing.ready("toy").stable.loaded.dropped == {}
     assert (tmp_path / "precision.json").exists()

@@ -1,4 +1,4 @@
-"""The wire: `PolicyService` on a real grpcio server in this process, asked by a plain stub."""
+"""The wire: `PolicyService` on real servers of both transports in this process, asked by a plain stub."""
 
 from __future__ import annotations
 
@@ -12,28 +12,23 @@ from google.protobuf import json_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from steersman.serving.ports import HeldPort
-from steersman.serving.rpc.batcher import Batcher
-from steersman.serving.rpc.server import Address, GrpcioServer
+from steersman.serving.messages import TransportKind
 from steersman.v1 import policy_pb2 as pb
 from steersman.v1 import policy_pb2_grpc as rpc
+from support.transports import serving
 from unit.serving.conftest import KitMaker
 
 NAN = float("nan")
 FALLBACK = {"fallback": [{"constant": 1}]}
 
 
-@pytest.fixture
-async def channel(kit: KitMaker) -> AsyncIterator[grpc.aio.Channel]:
+@pytest.fixture(params=["grpcio", "native"])
+async def channel(kit: KitMaker, request: pytest.FixtureRequest) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a server of the toy policies."""
+    kind: TransportKind = request.param
     engine = kit(toy=FALLBACK, max_rows=64).engine
-    held = HeldPort("127.0.0.1", 0)
-    server = GrpcioServer(Batcher(engine, lambda *_: None), Address("127.0.0.1", held.port), 1 << 20)
-    await server.start(engine.routing)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{held.port}") as open_channel:
+    async with serving(engine, kind) as served, grpc.aio.insecure_channel(served.address) as open_channel:
         yield open_channel
-    await server.stop(0.0, 1.0)
-    held.close()
 
 
 @pytest.fixture
@@ -174,11 +169,6 @@ async def test_a_fallback_is_an_answer_that_says_so(stub: rpc.PolicyServiceAsync
             pb.ActRequest(policy="toy", observation=tensor([0] * 4), evidence=[9]),  # type: ignore[list-item]
             grpc.StatusCode.INVALID_ARGUMENT,
             "evidence",
-        ),
-        (
-            pb.ActRequest(policy="toy", observation=tensor([0] * 4), episode_tokens=[b"token"]),
-            grpc.StatusCode.UNIMPLEMENTED,
-            "episode_tokens",
         ),
         (
             pb.ActRequest(policy="cont", observation=tensor([NAN] * 4)),

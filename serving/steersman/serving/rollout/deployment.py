@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, StringConstraints, model_validator
@@ -41,6 +41,7 @@ from steersman.bundle.errors import UsageError
 from steersman.bundle.manifest import PolicyName
 from steersman.bundle.validation import Settings, validated
 from steersman.safety.settings import SafetySettings
+from steersman.serving.rollout.yaml_text import read_yaml
 
 STABLE = "stable"
 CONTROL = "control"
@@ -210,19 +211,33 @@ class Deployment(Settings):
         return self
 
 
+def deployment_schema() -> dict[str, Any]:
+    """The JSON schema of a deployment, for editors and other languages."""
+    schema = Deployment.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def read_deployment_text(path: Path) -> str:
+    """The text of a deployment file.
+
+    Raises:
+        UsageError: The file is not there, cannot be read, or is not text.
+    """
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError:
+        raise UsageError("not UTF-8 text", where=str(path), expected="YAML") from None
+
+
 def read_deployment(path: Path) -> Deployment:
     """Reads a deployment file.
 
     Raises:
         UsageError: The file is not there, is not YAML, or does not say a deployment.
     """
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    except UnicodeDecodeError:
-        raise UsageError("not UTF-8 text", where=str(path), expected="YAML") from None
-    return parse_deployment(text, where=str(path))
+    return parse_deployment(read_deployment_text(path), where=str(path))
 
 
 def parse_deployment(text: str, *, where: str) -> Deployment:
@@ -232,7 +247,7 @@ def parse_deployment(text: str, *, where: str) -> Deployment:
         UsageError: It is not YAML, or does not say a deployment.
     """
     try:
-        document = yaml.safe_load(text)
+        document = read_yaml(text)
     except yaml.YAMLError as error:
         line = str(error).replace("\n", " ")
         raise UsageError(f"not YAML: {line}", where=where) from None

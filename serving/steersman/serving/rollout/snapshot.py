@@ -32,6 +32,7 @@ class LaneRoute(Spec):
         role: What the lane is for.
         buckets: The buckets [first, end) of the assignment that are its episodes, of 2^32; empty for none.
         share: Share of the episodes that are assigned to it, 0 to 1; for a shadow the share of decisions.
+        ends: When a draining lane is let go; None for the others.
         block: What to count for it, and where in the worker's slot.
     """
 
@@ -41,6 +42,7 @@ class LaneRoute(Spec):
     role: Role = "open"
     buckets: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(le=2**32)]] = (0, 2**32)
     share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    ends: AwareDatetime | None = None
     block: PlacedBlock
 
 

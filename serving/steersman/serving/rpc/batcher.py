@@ -1,49 +1,115 @@
-"""Hands the calls that wait in one tick of the event loop to the engine together."""
+"""Hands the calls that come to an event loop within a moment to the dispatcher together."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Sequence
 
 from steersman.serving.call import Call
-from steersman.serving.decision import Decisions
-from steersman.serving.engine import Engine
-from steersman.serving.errors import CallError, Code
+from steersman.serving.dispatch import Dispatcher, Outcome
 
-Outcome = Decisions | CallError
+WAIT_S = 1e-3
+"""How long to wait for company, if the last batch had some: grpcio hands over about one call a turn."""
+FIRST_TRY, LAST_TRY = 16, 1024
+"""After how many calls that came alone it is tried whether waiting brings company."""
+
+
+class Patience:
+    """Whether it is worth waiting for company, learned from the batches so far.
+
+    While calls come together it is. When one was alone it is not, or a single caller would pay for nothing.
+    But as long as nobody waits nobody is seen to come together, so now and then it is tried, the more seldom
+    the oftener that was in vain.
+    """
+
+    def __init__(self) -> None:
+        self._had_company = False
+        self._alone = 0
+        self._try_after = FIRST_TRY
+
+    @property
+    def waits(self) -> bool:
+        """Whether the next batch shall wait."""
+        return self._had_company or self._alone >= self._try_after
+
+    def learn(self, calls: int) -> None:
+        """A batch had so many calls."""
+        tried = self.waits
+        self._had_company = calls > 1
+        self._alone = 0 if self._had_company or tried else self._alone + 1
+        if self._had_company:
+            self._try_after = FIRST_TRY
+        elif tried:
+            self._try_after = min(2 * self._try_after, LAST_TRY)
 
 
 class Batcher:
-    """Collects calls until the loop's next tick and decides them in one go.
+    """Collects calls on one event loop and has them decided in one go.
+
+    A call that comes alone is decided in the loop's next turn; while calls come together, they wait a
+    moment for each other.
 
     Args:
-        engine: The decision core; it runs on the loop's thread.
-        count_call: Told the method and the failure (None for success) of every finished call.
+        dispatcher: What decides them, on the loop's thread or on others.
     """
 
-    def __init__(self, engine: Engine, count_call: Callable[[str, Code | None], None]) -> None:
-        self.engine = engine
-        self.count_call = count_call
-        self._waiting: list[tuple[Call, asyncio.Future[Outcome]]] = []
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.dispatcher = dispatcher
+        self._calls: list[Call] = []
+        self._futures: list[asyncio.Future[Outcome]] = []
+        self._patience = Patience()
 
     def submit(self, call: Call) -> asyncio.Future[Outcome]:
         """A future of the call's decisions, or of the error that it met."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._flush)
-        self._waiting.append((call, future))
+        if not self._calls:
+            if self._patience.waits:
+                loop.call_later(WAIT_S, self._flush, loop)
+            else:
+                loop.call_soon(self._flush, loop)
+        self._calls.append(call)
+        self._futures.append(future)
         return future
 
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        try:
-            outcomes = self.engine.decide([call for call, _ in waiting])
-        except Exception as error:  # noqa: BLE001  a defect must reach every caller that waits, not the loop
-            for _, future in waiting:
-                if not future.done():
-                    future.set_exception(error)
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        calls, futures = self._calls, self._futures
+        self._calls, self._futures = [], []
+        self._patience.learn(len(calls))
+        kept = [place for place, future in enumerate(futures) if not future.done()]
+        if not kept:
             return
-        for (_, future), outcome in zip(waiting, outcomes, strict=True):
+        sink = _Futures(loop, [futures[place] for place in kept])
+        try:
+            self.dispatcher.submit([calls[place] for place in kept], sink)
+        except Exception as error:  # noqa: BLE001  a defect must reach every caller that waits, not the loop
+            sink.fail(error)
+
+
+class _Futures:
+    """Where outcomes go: to the futures of one batch."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, futures: Sequence[asyncio.Future[Outcome]]) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._futures = futures
+
+    def reply(self, places: Sequence[int], outcomes: Sequence[Outcome]) -> None:
+        if threading.get_ident() == self._thread:
+            self._settle(places, outcomes)
+        else:
+            self._loop.call_soon_threadsafe(self._settle, places, outcomes)
+
+    def wanted(self, place: int) -> bool:
+        return not self._futures[place].cancelled()
+
+    def fail(self, error: Exception) -> None:
+        for future in self._futures:
             if not future.done():
-                future.set_result(outcome)
+                future.set_exception(error)
+
+    def _settle(self, places: Sequence[int], outcomes: Sequence[Outcome]) -> None:
+        for place, outcome in zip(places, outcomes, strict=True):
+            if not self._futures[place].done():
+                self._futures[place].set_result(outcome)

@@ -15,28 +15,15 @@ from numpy.typing import NDArray
 
 from steersman.bundle.specs import Mode
 from steersman.serving.call import Call, RawTensor
-from steersman.serving.decision import REASONS, SOURCES, Decisions, Intervention, RowError
+from steersman.serving.decision import Decisions, Intervention, RowError
 from steersman.serving.errors import CallError, invalid
+from steersman.serving.rpc.dtypes import CODES, DTYPES
 from steersman.serving.rpc.status import REASON_CODES, rpc_code
+from steersman.serving.rpc.wire import REASON_NAMES, SOURCE_CODES, encode_plainly
 from steersman.v1 import policy_pb2 as pb
 
 Array = NDArray[Any]
 
-DTYPES: Mapping[pb.DType.ValueType, np.dtype[Any]] = {
-    pb.DTYPE_INT8: np.dtype("i1"),
-    pb.DTYPE_INT16: np.dtype("<i2"),
-    pb.DTYPE_INT32: np.dtype("<i4"),
-    pb.DTYPE_INT64: np.dtype("<i8"),
-    pb.DTYPE_UINT8: np.dtype("u1"),
-    pb.DTYPE_UINT16: np.dtype("<u2"),
-    pb.DTYPE_UINT32: np.dtype("<u4"),
-    pb.DTYPE_UINT64: np.dtype("<u8"),
-    pb.DTYPE_FLOAT16: np.dtype("<f2"),
-    pb.DTYPE_FLOAT32: np.dtype("<f4"),
-    pb.DTYPE_FLOAT64: np.dtype("<f8"),
-    pb.DTYPE_BOOL: np.dtype("?"),
-}
-CODES: Mapping[np.dtype[Any], pb.DType.ValueType] = {dtype: code for code, dtype in DTYPES.items()}
 _MODES: Mapping[int, Mode] = {
     pb.ACTION_MODE_UNSPECIFIED: "greedy",
     pb.ACTION_MODE_GREEDY: "greedy",
@@ -47,15 +34,15 @@ _EVIDENCE = {
     pb.EVIDENCE_ENTROPY: "entropy",
     pb.EVIDENCE_DISTRIBUTION: "distribution",
 }
-_SOURCE_CODES = tuple(
-    pb.SOURCE_UNSPECIFIED if source == "none" else pb.Source.Value(f"SOURCE_{source.name}")
-    for source in SOURCES
-)
-_REASON_NAMES = tuple(str(reason) for reason in REASONS)
 
 
-def decode_call(request: pb.ActRequest) -> Call:
+def decode_call(request: pb.ActRequest, arrived_ns: int = 0, deadline_ns: int = 0) -> Call:
     """The request as a call.
+
+    Args:
+        request: The request.
+        arrived_ns: When the transport had it, `time.perf_counter_ns`; 0 for now.
+        deadline_ns: When its caller stops waiting, on the same clock; 0 for never.
 
     Raises:
         CallError: A field is malformed, whatever the policy.
@@ -76,7 +63,8 @@ def decode_call(request: pb.ActRequest) -> Call:
         steps=request.steps,
         episode_starts=request.episode_starts,
         observation_times=request.observation_times_unix_nanos,
-        arrived_ns=perf_counter_ns(),
+        arrived_ns=arrived_ns or perf_counter_ns(),
+        deadline_ns=deadline_ns,
     )
 
 
@@ -97,7 +85,7 @@ def _decode_observations(request: pb.ActRequest) -> dict[str, RawTensor]:
 
 
 def _decode_tensor(tensor: pb.Tensor, name: str) -> RawTensor:
-    shape = tuple(tensor.shape) or None
+    shape = tuple(tensor.shape[:]) or None
     if shape and min(shape) < 0:
         raise invalid("tensor", f"{name} has the shape {list(shape[:8])}; expected sizes of at least 0")
     if tensor.values:
@@ -112,8 +100,15 @@ def _decode_tensor(tensor: pb.Tensor, name: str) -> RawTensor:
             "tensor", f"{name} has {len(tensor.data)} bytes; expected a multiple of {dtype.itemsize}"
         )
     if dtype.kind == "b":
-        return RawTensor(np.frombuffer(tensor.data, np.uint8) != 0, shape, typed=True)
+        return RawTensor(_booleans(tensor.data), shape, typed=True)
     return RawTensor(np.frombuffer(tensor.data, dtype), shape, typed=True)
+
+
+def _booleans(data: bytes) -> NDArray[np.bool_]:
+    """Bytes as truth values; any but 0 is true. Where all are 0 or 1 they are so as they lie."""
+    if data.translate(None, b"\0\1"):
+        return np.frombuffer(data, np.uint8).astype(np.bool_)
+    return np.frombuffer(data, np.bool_)
 
 
 def _decode_mode(mode: int) -> Mode:
@@ -137,13 +132,19 @@ def uses_plain_numbers(request: pb.ActRequest) -> bool:
     return any(tensor.values for tensor in tensors)
 
 
+def encode_bytes(decisions: Decisions, request: pb.ActRequest) -> bytes:
+    """The decisions as the bytes of the answer to `request`."""
+    plainly = None if uses_plain_numbers(request) else encode_plainly(decisions, request.correlation_id)
+    return encode_decisions(decisions, request).SerializeToString() if plainly is None else plainly
+
+
 def encode_decisions(decisions: Decisions, request: pb.ActRequest) -> pb.ActResponse:
     """The decisions as the answer to `request`."""
     plain = uses_plain_numbers(request)
     response = pb.ActResponse(
         action=encode_tensor(decisions.actions, plain=plain),
-        sources=[_SOURCE_CODES[code] for code in decisions.sources.tolist()],
-        reasons=[_REASON_NAMES[code] for code in decisions.reasons.tolist()],
+        sources=[SOURCE_CODES[code] for code in decisions.sources.tolist()],
+        reasons=[REASON_NAMES[code] for code in decisions.reasons.tolist()],
         versions=decisions.versions.tolist(),
         lanes=decisions.lanes,
         decision_ids=decisions.decision_ids.tobytes(),
@@ -179,6 +180,7 @@ def encode_status(error: CallError) -> pb.CallStatus:
         reason=error.reason,
         row=error.row,
         retryable=error.retryable,
+        retry_after_nanos=int(error.retry_after_s * 1e9),
     )
 
 

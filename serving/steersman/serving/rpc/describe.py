@@ -13,10 +13,9 @@ from steersman.bundle.specs import (
     ObservationSpec,
     WrapperSpec,
 )
-from steersman.serving.errors import CallError, Code
 from steersman.serving.rollout.snapshot import VersionInfo
 from steersman.serving.routing import PolicyRuntime, RoutingTable
-from steersman.serving.rpc.convert import CODES
+from steersman.serving.rpc.dtypes import CODES
 from steersman.v1 import policy_pb2 as pb
 
 _KINDS = {
@@ -41,10 +40,7 @@ def describe_policy(routing: RoutingTable, name: str) -> pb.PolicyDescription:
     Raises:
         CallError: There is no such policy, or none of its versions could be loaded.
     """
-    policy = routing.policy(name)
-    if not policy.lanes:
-        message = f"policy {name!r} has no version that could be loaded"
-        raise CallError(Code.UNAVAILABLE, "policy_not_ready", message)
+    policy = routing.ready(name)
     manifest = policy.lanes[0].loaded.manifest
     contract = manifest.contract
     environment = manifest.provenance.environment
@@ -84,7 +80,8 @@ def _version(policy: PolicyRuntime, info: VersionInfo) -> pb.PolicyVersion:
     failure = policy.failures.get(info.version) or (info.detail if info.state == "failed" else "")
     state = pb.VERSION_STATE_AVAILABLE
     if lanes:
-        state = pb.VERSION_STATE_READY
+        draining = all(lane.role == "draining" for lane in lanes)
+        state = pb.VERSION_STATE_UNLOADING if draining else pb.VERSION_STATE_READY
     elif failure:
         state = pb.VERSION_STATE_FAILED
     return pb.PolicyVersion(
@@ -95,6 +92,7 @@ def _version(policy: PolicyRuntime, info: VersionInfo) -> pb.PolicyVersion:
         variant=lanes[0].loaded.variant if lanes else "",
         lanes=[lane.lane for lane in lanes],
         created_unix_nanos=info.created_unix_nanos,
+        labels=sorted(label for label, version in policy.route.labels.items() if version == info.version),
     )
 
 

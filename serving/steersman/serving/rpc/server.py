@@ -1,26 +1,35 @@
-"""The grpcio transport: `PolicyService`, health and reflection on one asyncio server."""
+"""The grpcio transport: all methods, health and reflection on one asyncio server."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import grpc
 import grpc.aio
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from steersman.serving.errors import ServingError
+from steersman.serving.access import AccessList
+from steersman.serving.errors import Code
+from steersman.serving.limits import Limits
+from steersman.serving.messages import TlsFiles
 from steersman.serving.routing import RoutingTable
-from steersman.serving.rpc.batcher import Batcher
-from steersman.serving.rpc.servicer import PolicyServicer
-from steersman.v1 import policy_pb2
-from steersman.v1 import policy_pb2_grpc as rpc
+from steersman.serving.rpc.handlers import Handlers
+from steersman.serving.rpc.methods import Method
+from steersman.serving.rpc.oip.reflection import BothPools
+from steersman.serving.rpc.security import Gate
+from steersman.serving.rpc.tls import listen
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-SERVICE = policy_pb2.DESCRIPTOR.services_by_name["PolicyService"].full_name
+KEEPALIVE_MS = 60_000
+KEEPALIVE_TIMEOUT_MS = 20_000
+MAX_STREAMS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,31 +44,57 @@ class Address:
         return f"{host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A socket file to listen at."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
 class GrpcioServer:
     """A gRPC server of this process.
 
-    Health: the empty service and `PolicyService` are SERVING while the server takes calls, each policy (by
-    its name) while it has a loaded version.
+    Health: the empty service and every service of `methods` are SERVING while the server takes calls, each
+    policy (by its name) while it has a loaded version.
+
+    Args:
+        methods: What is offered.
+        handlers: Makes their handlers.
+        address: Where to listen.
+        limits: How much it takes.
+        access: Who may call; None for everybody.
+        tls: Files of TLS; None for plain text.
     """
 
-    def __init__(self, batcher: Batcher, address: Address, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        methods: Sequence[Method],
+        handlers: Handlers,
+        address: Address | UnixAddress,
+        limits: Limits,
+        *,
+        access: AccessList | None = None,
+        tls: TlsFiles | None = None,
+    ) -> None:
+        self._names = {method.path: method.name for method in methods}
+        self._count = handlers.reception.count
+        self._gate = None if access is None else Gate(access, self._refused)
         self._server = grpc.aio.server(
-            options=(
-                ("grpc.so_reuseport", 1),
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", -1),
-            )
+            interceptors=[self._gate] if self._gate else None, options=_options(limits)
         )
         self._health = health_aio.HealthServicer()
-        rpc.add_PolicyServiceServicer_to_server(PolicyServicer(batcher), self._server)
+        self._services = sorted({method.path[1:].partition("/")[0] for method in methods})
+        self._server.add_generic_rpc_handlers(handlers.generic(methods))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
-            (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+            (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME),
+            self._server,
+            cast("DescriptorPool", BothPools()),
         )
-        try:
-            self._server.add_insecure_port(str(address))
-        except RuntimeError as error:
-            raise ServingError(f"cannot listen on {address}", where=str(address)) from error
+        listen(self._server, str(address), tls)
 
     async def start(self, routing: RoutingTable) -> None:
         """Takes calls."""
@@ -68,13 +103,37 @@ class GrpcioServer:
 
     async def show(self, routing: RoutingTable) -> None:
         """Makes health tell what the routing table can answer."""
-        for service in ("", SERVICE):
+        for service in ("", *self._services):
             await self._health.set(service, SERVING)
         for name, policy in routing.policies.items():
             await self._health.set(name, SERVING if policy.lanes else NOT_SERVING)
 
-    async def stop(self, lame_duck_s: float, grace_s: float) -> None:
-        """Says NOT_SERVING, goes on for a while so that balancers notice, then finishes what is in flight."""
+    def admit(self, access: AccessList) -> None:
+        """Other callers are known from now on."""
+        if self._gate is not None:
+            self._gate.replace(access)
+
+    def _refused(self, path: str, code: Code) -> None:
+        if (name := self._names.get(path)) is not None:
+            self._count(name, code)
+
+    async def leave(self, lame_duck_s: float) -> None:
+        """Says NOT_SERVING, and goes on for a while so that balancers notice."""
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(lame_duck_s)
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no new calls and finishes what is in flight."""
         await self._server.stop(grace_s)
+
+
+def _options(limits: Limits) -> tuple[tuple[str, int], ...]:
+    return (
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+    )

@@ -1,0 +1,1 @@
+"""The control service: people (and later a controller) move deployments. Part of the supervisor."""

@@ -1,0 +1,75 @@
+"""Deployments in words: what a change changes, in lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from steersman.serving.rollout.deployment import CANARY, CONTROL, SHADOW, STABLE, Deployment
+
+_OTHERS = ("serve", "labels", "precision", "batching", "overload", "safety")
+
+Lane = tuple[object, float | None]
+"""Version as the document says it, and share; no share for what has whatever the others leave."""
+
+
+def percent(share: float) -> str:
+    """A share for people.
+
+    Example:
+        >>> percent(0.05), percent(1 / 3)
+        ('5 %', '33.3333 %')
+    """
+    return f"{100 * share:.6g} %"
+
+
+def changed_lines(before: Deployment, after: Deployment) -> tuple[str, ...]:
+    """One line for each lane and setting that differs."""
+    lines = list(_lane_lines(_lanes(before), _lanes(after)))
+    for name in _OTHERS:
+        old, new = getattr(before, name), getattr(after, name)
+        if name == "labels":
+            lines += _label_lines(old, new)
+        elif old != new:
+            lines.append(f"{name}: changed")
+    return tuple(lines or ["settings of lanes: changed"] if before != after else ())
+
+
+def _lane_lines(before: Mapping[str, Lane], after: Mapping[str, Lane]) -> Iterator[str]:
+    for name in dict.fromkeys((*before, *after)):
+        old, new = before.get(name), after.get(name)
+        if old == new:
+            continue
+        if old is None or new is None:
+            yield f"{name}: {'opened' if old is None else 'closed'}, {_lane_text(new or old)}"
+            continue
+        if old[0] != new[0]:
+            yield f"{name}: version {old[0]} -> {new[0]}"
+        if old[1] != new[1]:
+            yield f"{name}: share {percent(old[1] or 0.0)} -> {percent(new[1] or 0.0)}"
+
+
+def _lane_text(lane: Lane | None) -> str:
+    version, share = lane or ("", None)
+    text = f"version {version}" if version else "version of stable"
+    return text if share is None else f"{text} at {percent(share)}"
+
+
+def _label_lines(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]:
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        if old != new:
+            yield f"label {name}: {old or 'none'} -> {new or 'none'}"
+
+
+def _lanes(deployment: Deployment) -> dict[str, Lane]:
+    lanes = deployment.lanes
+    found: dict[str, Lane] = {STABLE: (lanes.stable.version, None)}
+    if lanes.control is not None:
+        found[CONTROL] = ("", lanes.control.share)
+    if lanes.canary is not None:
+        found[CANARY] = (lanes.canary.version, lanes.canary.share)
+    for name in sorted(deployment.arms):
+        found[name] = (deployment.arms[name].version, deployment.arms[name].share)
+    if lanes.shadow is not None:
+        found[SHADOW] = (lanes.shadow.version, lanes.shadow.share)
+    return found

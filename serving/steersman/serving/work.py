@@ -1,0 +1,63 @@
+"""The rows of a batch on their way through the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steersman.bundle.specs import Mode
+from steersman.serving.batch import Columns
+from steersman.serving.decision import REASON_CODE, Reason
+from steersman.serving.runtime import LaneRuntime
+
+Array = NDArray[Any]
+
+
+@dataclass(slots=True)
+class Work:
+    """The rows of a batch on their way. N rows.
+
+    Attributes:
+        lane: Where they are decided.
+        mode: Greedy or sampled.
+        columns: What came in.
+        features: [N, F] float64, or None when there are too many to name.
+        actions: [N, *action shape].
+        sources: [N] codes of `Source`.
+        reasons: [N] codes of `Reason`.
+        unanswered: [N], rows that the policy may not answer.
+        failed: [N], rows that shall not be answered at all.
+        wanted: [N, *action shape], what the model wanted; None where no row was refused.
+        causes: [N] codes of `Reason`, why the fallback was asked; None where that is `reasons`.
+        outputs: The model's outputs by name; None where the model was not, or could not be, run.
+        state: By name, [N, *shape], the recurrent state before; None where there is none.
+        answered_by: Member of the fallback chain that answered, by row.
+        infer_s: Seconds that the model took.
+        protect_s: Seconds that what came after it took.
+    """
+
+    lane: LaneRuntime
+    mode: Mode
+    columns: Columns
+    features: NDArray[np.float64] | None
+    actions: Array
+    sources: NDArray[np.int8]
+    reasons: NDArray[np.int8]
+    unanswered: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
+    wanted: Array | None = None
+    causes: NDArray[np.int8] | None = None
+    outputs: Mapping[str, Array] | None = None
+    state: Mapping[str, Array] | None = None
+    answered_by: Mapping[int, str] = field(default_factory=dict)
+    infer_s: float = 0.0
+    protect_s: float = 0.0
+
+    def refuse(self, rows: NDArray[np.bool_], reason: Reason) -> None:
+        """Marks rows as not to be answered by the policy; the first reason stays."""
+        self.reasons[rows & (self.reasons == 0)] = REASON_CODE[reason]
+        self.unanswered |= rows
