@@ -7,7 +7,8 @@ answers at once and the server's installation needs no torch.
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from importlib import metadata
+from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -33,6 +34,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001  as typer calls it
+    if asked:
+        typer.echo(f"steersman {metadata.version('steersman')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_show_version)
+]
+
+
+@app.callback()
+def _whole(*, version: Version = False) -> None:
+    del version
+
+
 for panel, commands in {
     "From nothing to a served policy": (demo,),
     "Make policies": (train, export, verify, inspect, sign),

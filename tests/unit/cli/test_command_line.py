@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +63,8 @@ def test_no_server_is_one_line_and_status_1() -> None:
     assert "127.0.0.1:9" in line
     assert "steersman serve" in line
     assert finished.returncode == 1
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    assert steersman("--version").stdout == f"steersman {project['version']}\n"
