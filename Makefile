@@ -24,6 +24,15 @@ setup: $(INSTALLED) ## make .venv and install everything in it; the others do it
 test: $(INSTALLED) ## run every test
 	@$(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## hostile requests over the wire, other ones each time, for MINUTES
+	@until=$$(( $$(date +%s) + 60 * $(MINUTES) )); while [ $$(date +%s) -lt $$until ]; do \
+		FUZZ_EXAMPLES=500 env -u CI $(BIN)/pytest -q tests/fuzz $(ARGS); done
+
+.PHONY: soak
+soak: $(INSTALLED) ## load, swaps, kills and scrapes on two replicas for MINUTES, and what must hold
+	@$(BIN)/python -m tools.soak --minutes $(MINUTES) $(ARGS)
+
 .PHONY: check
 check: lint types imports proto-check sizes ## all static checks: the next seven
 
@@ -84,6 +93,10 @@ bench: $(INSTALLED) ## measure the server: calls per second, latency, CPU per ca
 		"macOS: brew install nghttp2"; exit 2; }
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: $(INSTALLED) ## measure Triton, MLServer, KServe, Ray Serve, BentoML and LitServe beside it
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
+
 .PHONY: constraints
 constraints: ## resolve all dependencies anew and pin them in constraints.txt
 	@tools/pin_constraints.sh
@@ -112,6 +125,8 @@ help: ## this list
 
 #: ARGS             for the command: make test ARGS="-k mask -x", make demo ARGS=--keep
 ARGS ?=
+#: MINUTES          how long `make fuzz` and `make soak` go on: 10
+MINUTES ?= 10
 #: PYTHON           the Python, 3.11 or newer, that .venv is made with: python3
 export PYTHON ?= python3
 #: TORCH            the torch that is installed: the one that constraints.txt pins

@@ -10,7 +10,7 @@ Where things are:
 - `points`, `rounds`, `turns`: one measured point, and the alternating rounds;
 - `engine_figures`, `engine_kit`, `engine_parts`, `timing`: the decision core in this process;
 - `startup`: how long a worker takes to be ready, and what it weighs;
-- `summary`, `results`, `report`, `tables`, `machine`: from measurements to medians, ratios and tables.
+- `summary`, `budgets`, `results`, `report`, `tables`, `machine`: from measurements to medians and tables.
 
 What the figures mean and how far to trust them: docs/performance.md.
 """

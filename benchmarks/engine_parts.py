@@ -23,7 +23,9 @@ from steersman.serving.batch import Columns, join
 from steersman.serving.call import Call
 from steersman.serving.decision import SOURCE_CODE, Decisions, Source
 from steersman.serving.engine import Engine
-from steersman.serving.rpc.convert import decode_call, encode_decisions
+from steersman.serving.rpc.convert import encode_bytes
+from steersman.serving.rpc.methods import RequestDetails
+from steersman.serving.rpc.policy import decode_act
 from steersman.serving.runtime import LaneRuntime
 
 BARE, MODEL, RECORD = "bare ONNX Runtime", "model", "record"
@@ -61,8 +63,8 @@ def _bare(lane: LaneRuntime, columns: Columns) -> Action:
 
 
 def _decode(shape: PolicyShape, rows: int) -> Action:
-    request = request_of(shape)
-    return lambda: [decode_call(request) for _ in range(rows)]
+    payload, details = request_of(shape).SerializeToString(), RequestDetails(arrived_ns=1)
+    return lambda: [decode_act(payload, details) for _ in range(rows)]
 
 
 def _features(lane: LaneRuntime, columns: Columns) -> NDArray[np.float64] | None:
@@ -98,10 +100,9 @@ def _record(lane: LaneRuntime, columns: Columns) -> Action:
     recorded = Rows(
         mode="greedy",
         sources=np.full(rows, SOURCE_CODE[Source.POLICY], np.int8),
-        fallback_reasons=np.zeros(rows, np.int8),
-        error_reasons=np.zeros(rows, np.int8),
         features=np.empty((rows, 0)) if features is None else features,
         actions=np.zeros(rows, np.int64),
+        assigned=np.zeros(rows, np.int8),
     )
     return lambda: lane.recorder.record(recorded)
 
@@ -109,4 +110,4 @@ def _record(lane: LaneRuntime, columns: Columns) -> Action:
 def _encode(engine: Engine, shape: PolicyShape, calls: Sequence[Call]) -> Action:
     request = request_of(shape)
     answers = [outcome for outcome in engine.decide(calls) if isinstance(outcome, Decisions)]
-    return lambda: [encode_decisions(decisions, request) for decisions in answers]
+    return lambda: [encode_bytes(decisions, request) for decisions in answers]

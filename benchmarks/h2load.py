@@ -21,6 +21,7 @@ from benchmarks.points import Driver, Run
 from steersman.bundle.errors import UsageError
 
 TIMEOUT_S = 120
+GRPC_HEADERS = ("content-type: application/grpc", "te: trailers")
 _REQUESTS = re.compile(r"^requests: (\d+) total.* (\d+) succeeded", re.MULTILINE)
 _STATUS = re.compile(r"^status codes: (\d+) 2xx", re.MULTILINE)
 _DATA = re.compile(r"^traffic: .*\((\d+)\) data$", re.MULTILINE)
@@ -94,26 +95,53 @@ def verify(summary: Summary, calls: int, answer_bytes: int) -> None:
         raise BenchmarkError(f"h2load got {summary}", expected=str(expected))
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A request as h2load sends it, over and over.
+
+    Attributes:
+        path: HTTP path.
+        headers: HTTP headers.
+        body: Body of the request.
+        answer_bytes: Size of the body that every answer must have.
+        http1: Whether it is HTTP/1.1, where a connection has one call in flight.
+    """
+
+    path: str
+    headers: tuple[str, ...]
+    body: bytes
+    answer_bytes: int
+    http1: bool = False
+
+
 def h2load(load: Load, exchange: Exchange) -> Driver:
-    """What makes a load of one call, over and over."""
+    """What makes a load of one `Act`, over and over."""
     answer_bytes = len(framed(exchange.response))
+    return h2load_message(load, Message(ACT_PATH, GRPC_HEADERS, framed(exchange.request), answer_bytes))
+
+
+def h2load_message(load: Load, message: Message) -> Driver:
+    """What makes a load of one request, over and over."""
 
     def drive(address: str, calls: int) -> Run:
         with tempfile.TemporaryDirectory(prefix="h2load-") as folder:
             body, log = Path(folder) / "body", Path(folder) / "log"
-            body.write_bytes(framed(exchange.request))
-            verify(parse_summary(_run(_command(load, address, calls, body, log))), calls, answer_bytes)
+            body.write_bytes(message.body)
+            command = _command(load, message, address, calls)
+            summary = parse_summary(_run([*command, f"-d{body}", f"--log-file={log}"]))
+            verify(summary, calls, message.answer_bytes)
             return parse_log(log.read_text())
 
     return drive
 
 
-def _command(load: Load, address: str, calls: int, body: Path, log: Path) -> list[str]:
-    headers = ("content-type: application/grpc", "te: trailers")
+def _command(load: Load, message: Message, address: str, calls: int) -> list[str]:
+    """One call in flight on each connection is all that HTTP/1.1 can do, so it gets more connections."""
+    connections, streams = (load.in_flight, 1) if message.http1 else (load.connections, load.streams)
     return [
-        *("h2load", f"http://{address}{ACT_PATH}", "-t1", f"-n{calls}"),
-        *(f"-c{load.connections}", f"-m{load.streams}", f"-d{body}", f"--log-file={log}"),
-        *(f"-H{header}" for header in headers),
+        *("h2load", f"http://{address}{message.path}", "-t1", f"-n{calls}"),
+        *(f"-c{connections}", f"-m{streams}", *(["--h1"] if message.http1 else [])),
+        *(f"-H{header}" for header in message.headers),
     ]
 
 

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from benchmarks.budgets import budgets
 from benchmarks.engine_figures import DECIDE, ONE_CALL, EngineFigures
 from benchmarks.engine_parts import BARE, DECODE, ENCODE
 from benchmarks.loads import BATCH, CLIENT, LOADS, STREAM, STREAM_IN_FLIGHT
@@ -40,6 +41,9 @@ def tables(results: Results) -> list[Table]:
     made = [_servers(policy, rows) for policy, rows in _by_policy(results.rows).items()]
     if results.engine:
         made += [_engine(results.engine), *(_parts(rows, results.engine) for rows in _batches(results))]
+    kept = budgets(results.points, results.engine)
+    if kept.rows:
+        made.append(kept)
     if results.starts:
         made.append(_starts(results.starts))
     return _each_note_once(made)

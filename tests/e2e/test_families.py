@@ -14,7 +14,7 @@ from sb3_contrib import ARS, MaskablePPO, RecurrentPPO
 from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from steersman.client import PolicyClient, VersionState
+from steersman.client import PolicyClient
 from steersman.export import ExportSettings, export_policy
 from steersman.serving.testing import running_server
 
@@ -56,7 +56,7 @@ MODELS: dict[str, Callable[[], BaseAlgorithm]] = {
     "switches": lambda: model(PPO, "MultiInputPolicy", MIXED, spaces.MultiBinary(4)),
     "recurrent": lambda: model(RecurrentPPO, "MlpLstmPolicy", VECTOR, spaces.Discrete(2)),
 }
-SERVED = tuple(name for name in MODELS if name != "recurrent")
+MEMORYLESS = tuple(name for name in MODELS if name != "recurrent")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def predicted(made: BaseAlgorithm, observation: Any) -> Any:
     return made.predict(observation, deterministic=True)[0]
 
 
-@pytest.mark.parametrize("name", SERVED)
+@pytest.mark.parametrize("name", MEMORYLESS)
 def test_calls_answer_as_predict_does(
     client: PolicyClient, models: dict[str, BaseAlgorithm], name: str
 ) -> None:
@@ -114,7 +114,13 @@ def test_masks_of_several_segments_are_obeyed(client: PolicyClient) -> None:
         assert np.asarray(decision.action).tolist() == [2, 0]
 
 
-def test_a_recurrent_policy_is_refused_by_name(client: PolicyClient) -> None:
-    (version,) = next(s.versions for s in client.policies() if s.policy == "recurrent")
-    assert version.state is VersionState.FAILED
-    assert "recurrent" in version.detail
+def test_a_recurrent_policy_remembers_as_predict_does(
+    client: PolicyClient, models: dict[str, BaseAlgorithm]
+) -> None:
+    made, state = models["recurrent"], None
+    begins = np.ones(1, bool)
+    with client.policy("recurrent").episode() as episode:
+        for observation in observations(VECTOR, 30):
+            action, state = made.predict(observation, state, begins, deterministic=True)
+            assert np.array_equal(episode.act(observation).action, action)
+            begins = np.zeros(1, bool)

@@ -251,3 +251,17 @@ def copy_damaged(source: Path, target: Path) -> None:
     with (beside / "policy.onnx").open("ab") as file:
         file.write(b"x")
     beside.rename(target)
+
+
+def test_a_label_stays_where_it_answered_when_its_new_version_cannot_be_loaded(
+    setting: Setting, server: RunningServer
+) -> None:
+    labelled = "policy: toy\nlanes: {stable: {version: 1}}\nlabels: {champion: NUMBER}\n"
+    setting.file.write_text(labelled.replace("NUMBER", "2"))
+    deploy(server, "apply", str(setting.file))
+    publish_toy(setting.bundles, certified=-WEIGHTS)
+    setting.file.write_text(labelled.replace("NUMBER", "3"))
+    deploy(server, "apply", str(setting.file))
+    wait_until(lambda: bool(shown(server)["problems"]), "the workers' refusal")
+    with PolicyClient(server.grpc) as client:
+        assert client.act("toy", OBSERVATION, version="champion").version == 2

@@ -232,9 +232,9 @@ def test_an_unknown_variable_is_refused(repository: Path, tmp_path: Path) -> Non
 
 
 def test_a_state_folder_that_cannot_be_used_is_one_line(repository: Path, tmp_path: Path) -> None:
-    (tmp_path / "state" / "salt").mkdir(parents=True)
+    (tmp_path / "state" / "keyring.json").mkdir(parents=True)
     finished = serve("--repository", str(repository), *_ports(), *_state(tmp_path))
-    assert "salt" in one_line(finished)
+    assert "keyring.json" in one_line(finished)
     assert finished.returncode == 1
 
 

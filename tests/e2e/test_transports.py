@@ -156,9 +156,10 @@ def test_calls_in_flight_at_sigterm_are_answered_or_may_be_tried_again(
     """A plain client without retries. Nothing is lost without a word, and nothing hangs."""
     config = tmp_path / "server.yaml"
     kind = "native" if '"native"' in served[1] else "grpcio"
-    config.write_text(f"transport: {kind}\nlame_duck_s: 0.2\n")
+    config.write_text(f"transport: {kind}\n")
     outcomes: list[grpc.StatusCode] = []
-    with running_server(repository, arguments=("--config", str(config))) as server:
+    arguments = ("--config", str(config), "--lame-duck", "0.2")
+    with running_server(repository, arguments=arguments) as server:
         started, over = threading.Event(), threading.Event()
 
         def call() -> None:

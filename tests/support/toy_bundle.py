@@ -78,6 +78,7 @@ def publish_toy(
     int8: bytes | None = None,
     weights: NDArray[np.float32] = WEIGHTS,
     certified: NDArray[np.float32] | None = None,
+    graph: onnx.GraphProto | None = None,
 ) -> Bundle:
     """Writes the next version of a toy policy.
 
@@ -88,10 +89,12 @@ def publish_toy(
         int8: Content of a second variant.
         weights: Of the discrete policy.
         certified: Other weights whose answers the certificate holds, so that no host can certify it.
+        graph: Another graph for the contract.
     """
     contract = contract or discrete_contract()
     digest = contract_digest(contract)
-    graph = _discrete_graph(contract, weights) if contract.distribution == "categorical" else _box_graph()
+    if graph is None:
+        graph = _discrete_graph(contract, weights) if contract.distribution == "categorical" else _box_graph()
     model = _model(graph, digest)
     witness = model if certified is None else _model(_discrete_graph(contract, certified), digest)
     models = {"fp32": ("policy.onnx", model)} | ({"int8": ("policy.int8.onnx", int8)} if int8 else {})

@@ -52,7 +52,7 @@ async def serving(
 
     reception = Reception(
         dispatcher=Dispatcher(engine, limits),
-        admission=Admission(limits.max_calls),
+        admission=Admission(limits.max_calls, limits.max_bytes_in_flight),
         count=count,
         limits=limits,
     )

@@ -40,7 +40,9 @@ class Binner:
         columns = np.ascontiguousarray(x.T)
         reached = (columns >= self._edges).view(np.int8)
         cells: NDArray[np.int8] = np.add.reduce(reached, axis=0, dtype=np.int8)
-        cells[np.isnan(columns)] = NAN_CELL
+        missing = np.isnan(columns)
+        if np.count_nonzero(missing):
+            cells[missing] = NAN_CELL
         return cells
 
 

@@ -64,7 +64,7 @@ SHADOW_ROWS = Metric(
     "counter",
     (*_LANE, "outcome"),
     "Rows that the shadow lane was offered, by what came of it: `agreed` or `disagreed` with the action that "
-    "was answered, `incomparable` where the policy did not make that one, `dropped` for want of time.",
+    "was answered, `incomparable` where a policy did not make one of the two, `dropped` for want of time.",
 )
 DURATION = Metric(
     "steersman_decision_duration_seconds",

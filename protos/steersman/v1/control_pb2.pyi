@@ -3,7 +3,7 @@
 isort:skip_file
 The control plane of Steersman: which versions of a policy run in which lanes, moved by people (and later
 by a controller, which uses the same calls). Served by the supervisor on a listener of its own, which is
-bound to loopback unless told otherwise, and asks for the role `operate`.
+bound to loopback unless told otherwise, and asks for the role `operate`, RefreshRepository for `admin`.
 
 A change is made as a whole or not at all. It is checked against the bundles, kept in the store, shown to
 every worker, and written to the history with who made it and why.
@@ -187,8 +187,11 @@ class LaneStatus(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     WORKERS_READY_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     lane: _builtins.str
-    """stable, control, canary, shadow or the name of an arm."""
+    """stable, control, canary, shadow, the name of an arm, or pinned for a version that is only asked for by its
+    number; of those there may be several.
+    """
     version: _builtins.int
     """Version that runs in it."""
     share: _builtins.float
@@ -199,6 +202,8 @@ class LaneStatus(_message.Message):
     """Workers in which it answers."""
     draining: _builtins.bool
     """True where it takes no new episodes and those that it has may end."""
+    role: _builtins.str
+    """What it does: open (takes episodes), shadow (is never answered), pinned, or draining."""
     def __init__(
         self,
         *,
@@ -208,10 +213,11 @@ class LaneStatus(_message.Message):
         digest: _builtins.str = ...,
         workers_ready: _builtins.int = ...,
         draining: _builtins.bool = ...,
+        role: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "draining", b"draining", "lane", b"lane", "share", b"share", "version", b"version", "workers_ready", b"workers_ready"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "draining", b"draining", "lane", b"lane", "role", b"role", "share", b"share", "version", b"version", "workers_ready", b"workers_ready"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -283,8 +289,11 @@ class DeploymentChange(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     UNCHANGED_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     unchanged: _builtins.bool
     """True where nothing was changed: a dry run, or the deployment was so already."""
+    dry_run: _builtins.bool
+    """True where nothing was to be changed; `changes` then is what would be."""
     @_builtins.property
     def deployment(self) -> Global___DeploymentStatus:
         """The deployment after the change."""
@@ -299,10 +308,11 @@ class DeploymentChange(_message.Message):
         deployment: Global___DeploymentStatus | None = ...,
         changes: _abc.Iterable[_builtins.str] | None = ...,
         unchanged: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "deployment", b"deployment", "unchanged", b"unchanged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "deployment", b"deployment", "dry_run", b"dry_run", "unchanged", b"unchanged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,22 +367,26 @@ class GetHistoryRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     BEFORE_ID_FIELD_NUMBER: _builtins.int
+    WITH_DOCUMENTS_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Name of the policy; empty for all."""
     limit: _builtins.int
     """Most entries; 0 means 50."""
     before_id: _builtins.int
     """Only entries before this one; 0 for the newest."""
+    with_documents: _builtins.bool
+    """Whether the entries have the deployments that were made, which can be long."""
     def __init__(
         self,
         *,
         policy: _builtins.str = ...,
         limit: _builtins.int = ...,
         before_id: _builtins.int = ...,
+        with_documents: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_id", b"before_id", "limit", b"limit", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_id", b"before_id", "limit", b"limit", "policy", b"policy", "with_documents", b"with_documents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -392,6 +406,7 @@ class HistoryEntry(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
     ROLLOUT_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Number of the entry."""
     policy: _builtins.str
@@ -407,8 +422,11 @@ class HistoryEntry(_message.Message):
     reason: _builtins.str
     """Why."""
     document: _builtins.str
-    """The deployment that it made, as JSON."""
+    """The deployment that it made, as JSON; empty unless asked for."""
     rollout_id: _builtins.str
+    """Salt of the assignment since then."""
+    epoch: _builtins.int
+    """Number of allocations by then."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was changed, in lines for people."""
@@ -426,10 +444,11 @@ class HistoryEntry(_message.Message):
         changes: _abc.Iterable[_builtins.str] | None = ...,
         document: _builtins.str = ...,
         rollout_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "at_unix_nanos", b"at_unix_nanos", "changes", b"changes", "document", b"document", "id", b"id", "policy", b"policy", "reason", b"reason", "revision", b"revision", "rollout_id", b"rollout_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "at_unix_nanos", b"at_unix_nanos", "changes", b"changes", "document", b"document", "epoch", b"epoch", "id", b"id", "policy", b"policy", "reason", b"reason", "revision", b"revision", "rollout_id", b"rollout_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -107,8 +107,8 @@ class ControlServiceServicer:
 
     def Rollback(self, request, context):
         """Ends the rollout: every lane but the stable one is closed, and their episodes are cut, or end there if
-        asked so. Without a rollout, goes back to what was stable one revision before, and opens nothing else. With
-        `revision`, goes back to that deployment as a whole; a rollout in it begins anew.
+        asked so. Without a rollout, goes back to what was stable one revision before, and opens nothing else; after
+        a rollback, changes nothing. With `revision`, goes back to that deployment as a whole; a rollout in it begins anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

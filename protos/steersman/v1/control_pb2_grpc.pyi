@@ -3,7 +3,7 @@
 isort:skip_file
 The control plane of Steersman: which versions of a policy run in which lanes, moved by people (and later
 by a controller, which uses the same calls). Served by the supervisor on a listener of its own, which is
-bound to loopback unless told otherwise, and asks for the role `operate`.
+bound to loopback unless told otherwise, and asks for the role `operate`, RefreshRepository for `admin`.
 
 A change is made as a whole or not at all. It is checked against the bundles, kept in the store, shown to
 every worker, and written to the history with who made it and why.
@@ -54,8 +54,8 @@ class ControlServiceStub:
     """
     Rollback: _grpc.UnaryUnaryMultiCallable[_control_pb2.RollbackRequest, _control_pb2.DeploymentChange]
     """Ends the rollout: every lane but the stable one is closed, and their episodes are cut, or end there if
-    asked so. Without a rollout, goes back to what was stable one revision before, and opens nothing else. With
-    `revision`, goes back to that deployment as a whole; a rollout in it begins anew.
+    asked so. Without a rollout, goes back to what was stable one revision before, and opens nothing else; after
+    a rollback, changes nothing. With `revision`, goes back to that deployment as a whole; a rollout in it begins anew.
     """
     GetHistory: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetHistoryRequest, _control_pb2.GetHistoryResponse]
     """What was changed, newest first."""
@@ -81,8 +81,8 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """
     Rollback: _aio.UnaryUnaryMultiCallable[_control_pb2.RollbackRequest, _control_pb2.DeploymentChange]  # type: ignore[assignment]
     """Ends the rollout: every lane but the stable one is closed, and their episodes are cut, or end there if
-    asked so. Without a rollout, goes back to what was stable one revision before, and opens nothing else. With
-    `revision`, goes back to that deployment as a whole; a rollout in it begins anew.
+    asked so. Without a rollout, goes back to what was stable one revision before, and opens nothing else; after
+    a rollback, changes nothing. With `revision`, goes back to that deployment as a whole; a rollout in it begins anew.
     """
     GetHistory: _aio.UnaryUnaryMultiCallable[_control_pb2.GetHistoryRequest, _control_pb2.GetHistoryResponse]  # type: ignore[assignment]
     """What was changed, newest first."""
@@ -135,8 +135,8 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.DeploymentChange, _abc.Awaitable[_control_pb2.DeploymentChange]]:
         """Ends the rollout: every lane but the stable one is closed, and their episodes are cut, or end there if
-        asked so. Without a rollout, goes back to what was stable one revision before, and opens nothing else. With
-        `revision`, goes back to that deployment as a whole; a rollout in it begins anew.
+        asked so. Without a rollout, goes back to what was stable one revision before, and opens nothing else; after
+        a rollback, changes nothing. With `revision`, goes back to that deployment as a whole; a rollout in it begins anew.
         """
 
     @_abc_1.abstractmethod

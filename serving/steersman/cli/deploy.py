@@ -192,7 +192,7 @@ def history(
     """Show who changed what, when and why; newest first."""
     from steersman.v1 import control_pb2 as pb
 
-    request = pb.GetHistoryRequest(policy=policy, limit=limit, before_id=before)
+    request = pb.GetHistoryRequest(policy=policy, limit=limit, before_id=before, with_documents=as_json)
     with control(server, timeout=timeout, token=token, token_file=token_file, ca=ca) as call:
         answer = call("GetHistory", request)
     if as_json:

@@ -75,14 +75,23 @@ RequireSignature = Annotated[
 MaxRows = Annotated[int | None, _limit(help="Rows of a call.", show_default="4096")]
 MaxMessageBytes = Annotated[int | None, _limit(help="Bytes of a request.", show_default="4194304")]
 MaxCalls = Annotated[int | None, _limit(help="Calls in flight, per worker.", show_default="4096")]
+MaxBytesInFlight = Annotated[
+    int | None, _limit(help="Bytes of calls in flight, per worker.", show_default="268435456")
+]
 MaxWaitingRows = Annotated[
     int | None, _limit(help="Rows that wait for a model, per worker.", show_default="16384")
 ]
-MaxWorkerBytes = Annotated[int | None, _limit(help="Memory of a worker; 0: no limit.", show_default="0")]
+MaxStreamCalls = Annotated[int | None, _limit(help="Calls in flight of a stream.", show_default="256")]
+MaxStreamEpisodes = Annotated[
+    int | None, _limit(help="Episodes that a stream remembers.", show_default="4096")
+]
+MaxWorkerBytes = Annotated[
+    int | None, _limit(help="Memory of a worker; 0: no limit.", show_default="0; native: 2 GiB")
+]
 
 Workers = Annotated[int | None, _life(help="Worker processes.", show_default="1")]
 LameDuck = Annotated[
-    float | None, _life("--lame-duck", help="Seconds of NOT_SERVING before the end.", show_default="0")
+    float | None, _life("--lame-duck", help="Seconds of NOT_SERVING before the end.", show_default="1")
 ]
 Grace = Annotated[
     float | None, _life("--grace", help="Seconds for calls in flight at the end.", show_default="5")

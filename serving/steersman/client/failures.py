@@ -35,6 +35,9 @@ PUSHBACK_METADATA_KEY = "grpc-retry-pushback-ms"
 """Trailing metadata with the milliseconds to wait before another try; a negative number, or none, forbids one
 (gRFC A6, "Pushback")."""
 
+RETRY_AFTER_METADATA_KEY = "steersman-retry-after-ms"
+"""The same, from a transport that cannot say it in gRPC's own words."""
+
 _MARK = "1"
 _TOO_LARGE = "larger than max"  # gRPC's own words for a message over either side's limit
 STATUS: dict[int, StatusCode] = {status.value[0]: status for status in StatusCode}
@@ -66,18 +69,28 @@ class Failure:
 CLOSED = Failure(StatusCode.CANCELLED, "this client was closed", "client_closed")
 """Reply: the client was closed meanwhile."""
 
+ENDED = Failure(StatusCode.UNAVAILABLE, "the server ended the call")
+"""Reply: the server is about to end, and has left the call."""
+
 
 def read_failure(error: grpc.RpcError) -> Failure:
-    """What a failed call of grpcio says, blocking or asyncio."""
+    """What a failed call of grpcio says, blocking or asyncio.
+
+    CANCELLED without a reason is not ours: who cancels here does not read the status. It is how grpcio's
+    server ends, when it stops, the calls that it had not begun and those beyond its grace, so it is the same
+    as finding nobody there.
+    """
     call: Any = error
     metadata = dict(call.trailing_metadata() or ())
+    if call.code() == StatusCode.CANCELLED and REASON_METADATA_KEY not in metadata:
+        return ENDED
     return Failure(
         call.code(),
         call.details() or "",
         str(metadata.get(REASON_METADATA_KEY, "")),
         row=metadata.get(ROW_METADATA_KEY) == _MARK,
         retryable=metadata.get(RETRYABLE_METADATA_KEY) == _MARK,
-        pushback=_read_pushback(metadata.get(PUSHBACK_METADATA_KEY)),
+        pushback=_read_pushback(metadata.get(PUSHBACK_METADATA_KEY, metadata.get(RETRY_AFTER_METADATA_KEY))),
     )
 
 

@@ -70,9 +70,14 @@ def _allowed(
         return in_range
     if not all_true(in_range):
         return in_range & _allowed(mask, np.where(in_range, choices, 0), widths, starts)
-    columns = choices if starts is None else choices + starts
-    rows = np.arange(0, mask.size, mask.shape[1])
-    return mask.take((columns.T + rows).T)
+    rows = _row_starts(*mask.shape)
+    return mask.take(choices + rows if starts is None else choices + starts + rows[:, None])
+
+
+@lru_cache(maxsize=256)
+def _row_starts(rows: int, width: int) -> NDArray[np.int64]:
+    """Where each row of a mask begins, its elements counted through."""
+    return np.arange(0, rows * width, width, dtype=np.int64)
 
 
 @lru_cache(maxsize=256)

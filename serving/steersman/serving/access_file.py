@@ -24,6 +24,7 @@ import yaml
 from steersman.bundle.errors import UsageError
 from steersman.bundle.validation import validated
 from steersman.serving.access import AccessList
+from steersman.serving.rollout.yaml_text import UNREADABLE
 
 POLL_S = 1.0
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ def parse_access(text: str, *, where: str) -> AccessList:
         mark = getattr(error, "problem_mark", None)
         line = f"{where}:{mark.line + 1}" if mark else where
         raise UsageError("not YAML", where=line, expected="a list of callers") from None
+    except UNREADABLE:  # what it says may show a token
+        raise UsageError("a value cannot be read", where=where, expected="a list of callers") from None
     _refuse_tokens(document, where)
     return validated(AccessList, document, where=where)
 
@@ -114,12 +117,23 @@ class AccessFile:
         return changed
 
     async def follow(self, tell: Callable[[AccessList], None]) -> None:
-        """Looks at the file every second, and tells of each new list, until cancelled."""
+        """Looks at the file every second, and tells of each new list, until cancelled.
+
+        Nothing else ends it, for then a caller that is taken out would stay in: a defect is logged, and a
+        list that could not be told of is told of again.
+        """
+        told = True
         while True:
             await asyncio.sleep(POLL_S)
-            if self.changed():
-                log.info("callers changed", extra={"callers": len(self.access.callers)})
-                tell(self.access)
+            try:
+                if self.changed():
+                    log.info("callers changed", extra={"callers": len(self.access.callers)})
+                    told = False
+                if not told:
+                    tell(self.access)
+                    told = True
+            except Exception:
+                log.exception("defect while looking at the callers")
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -21,6 +21,8 @@ ASSIGNED_BY: tuple[str, ...] = ("none", "request", "episode", "token", "cut")
 its token's version is gone. Positions are codes in the counters."""
 MAX_EPISODE_ID_BYTES = 256
 MAX_IDEMPOTENCY_KEY_BYTES = 64
+MAX_STEPS = 2**53
+"""Steps of an episode; tokens and counts of them stay exact far beyond."""
 
 
 class EpisodeRow(NamedTuple):
@@ -120,16 +122,15 @@ class CallChecker:
         if call.mode not in self._modes:
             message = f"policy {call.policy!r} has no distribution; expected mode greedy"
             raise CallError(Code.FAILED_PRECONDITION, "mode_not_offered", message)
-        return Columns(observations, self._read_mask(call, rows), rows, _starts(call))
+        mask = None if call.action_mask is None else self._read_mask(call.action_mask, rows)
+        return Columns(observations, mask, rows, _starts(call))
 
-    def _read_mask(self, call: Call, rows: int) -> NDArray[np.bool_] | None:
-        if call.action_mask is None:
-            return None
+    def _read_mask(self, given: RawTensor, rows: int) -> NDArray[np.bool_]:
         if self._mask is None:
             message = "action_mask is given; expected none, since actions are continuous"
             raise invalid("action_mask_not_applicable", message)
-        mask = _read(call.action_mask, self._mask)
-        if len(mask) == 1 and call.action_mask.shape in {None, self._mask.shape}:
+        mask = _read(given, self._mask)
+        if rows > 1 and len(mask) == 1 and given.shape in {None, self._mask.shape}:
             return np.repeat(mask, rows, axis=0)
         if len(mask) != rows:
             message = f"action_mask has {len(mask)} rows; expected {rows}, as the observation"
@@ -203,6 +204,8 @@ def _read(tensor: RawTensor, expected: _Expected) -> Array:
 def _shape(tensor: RawTensor, expected: _Expected) -> Shape:
     """Shape [N, *shape] that is given, or the only one that was meant."""
     count, size, shape = tensor.elements.size, expected.size, tensor.shape
+    if shape and shape[1:] == expected.shape and shape[0] * size == count:
+        return shape
     if shape is None or shape == expected.shape:
         whole = shape is None and not tensor.typed and size and count % size == 0
         shape = (count // size if whole else 1, *expected.shape)
@@ -241,6 +244,10 @@ def _starts(call: Call) -> NDArray[np.bool_] | None:
 
 
 def _check_per_row_fields(call: Call, rows: int) -> None:
+    if not (call.episode_ids or call.episode_tokens or call.steps or call.episode_starts) and not (
+        call.idempotency_keys or call.observation_times
+    ):
+        return
     for name, values in (
         ("episode_ids", call.episode_ids),
         ("idempotency_keys", call.idempotency_keys),
@@ -256,6 +263,8 @@ def _check_per_row_fields(call: Call, rows: int) -> None:
         raise invalid(
             "episode_ids", f"an episode id is too long; expected at most {MAX_EPISODE_ID_BYTES} bytes"
         )
+    if call.steps and not 0 <= min(call.steps) <= max(call.steps) <= MAX_STEPS:
+        raise invalid("steps", f"a step is out of range; expected 0 to {MAX_STEPS}")
     keyed = [(e, k) for e, k in zip_longest(call.episode_ids, call.idempotency_keys) if k]
     if len(set(keyed)) < len(keyed):
         raise invalid("idempotency_keys", "two rows have the same idempotency key; expected another for each")

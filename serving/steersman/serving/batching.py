@@ -67,15 +67,21 @@ def plan_batching(policy: PolicyRuntime) -> BatchPlan | None:
     settings = policy.route.batching
     if settings.run == "inline" or not policy.lanes:
         return None
+    slowest = slowest_timings(policy)
+    if settings.run == "auto" and not is_heavy(slowest):
+        return None
+    return make_plan(settings, slowest)
+
+
+def slowest_timings(policy: PolicyRuntime) -> dict[int, float]:
+    """Seconds by rows of the slowest version that answers."""
     slowest: dict[int, float] = {}
     for lane in policy.lanes:
         if lane.role == "shadow":
             continue
         for rows, seconds in lane.loaded.timings.items():
             slowest[rows] = max(seconds, slowest.get(rows, 0.0))
-    if settings.run == "auto" and not is_heavy(slowest):
-        return None
-    return make_plan(settings, slowest)
+    return slowest
 
 
 def make_plan(settings: BatchingSettings, timings: Mapping[int, float]) -> BatchPlan:

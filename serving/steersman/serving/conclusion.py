@@ -13,7 +13,7 @@ from steersman.serving.batch import Columns
 from steersman.serving.decision import SOURCE_CODE, Decisions, Source
 from steersman.serving.explain import explain_failures, explain_fallbacks
 from steersman.serving.recurrent import pack_state
-from steersman.serving.work import Work
+from steersman.serving.work import Work, column
 
 _NO_REASON = np.int8(0)
 
@@ -26,7 +26,7 @@ def conclude(work: Work, evidence: frozenset[str], ids: NDArray[np.uint8]) -> De
         actions=work.actions,
         sources=work.sources,
         reasons=_told_reasons(work),
-        versions=np.full(rows, work.lane.version, np.int64),
+        versions=column(rows, work.lane.version, "int64"),
         lanes=[work.lane.lane] * rows,
         decision_ids=ids,
         log_probs=log_probs,
@@ -37,7 +37,7 @@ def conclude(work: Work, evidence: frozenset[str], ids: NDArray[np.uint8]) -> De
     )
     if work.answered_by:
         decisions.interventions = explain_fallbacks(work, work.answered_by)
-    if np.count_nonzero(work.failed):
+    if not work.clean and np.count_nonzero(work.failed):
         decisions.errors = explain_failures(work)
     return decisions
 
@@ -52,12 +52,10 @@ def _told_reasons(work: Work) -> NDArray[np.int8]:
 
 def _evidence(work: Work, name: str) -> NDArray[np.float32]:
     """[N] of an output; NaN where there is none and where the policy did not answer."""
-    missing = work.outputs is None or name not in work.outputs
-    column = np.full(work.columns.rows, np.nan, np.float32)
-    if not missing:
-        kept = ~work.unanswered
-        column[kept] = work.outputs[name][kept]  # type: ignore[index]  # not missing
-    return column
+    if work.outputs is None or name not in work.outputs:
+        return column(work.columns.rows, np.nan, "float32")
+    output = work.outputs[name].astype(np.float32, copy=False)
+    return np.where(work.unanswered, np.float32(np.nan), output) if work.refused else output
 
 
 def _distribution(work: Work) -> NDArray[np.float32] | None:
@@ -71,7 +69,7 @@ def _distribution(work: Work) -> NDArray[np.float32] | None:
 def _propensities(work: Work, log_probs: NDArray[np.float32]) -> NDArray[np.float64]:
     """Probability (density for Box) of the action, routing included; NaN for greedy and clipped ones."""
     if work.mode == "greedy":
-        return log_probs.astype(np.float64)
+        return column(work.columns.rows, np.nan, "float64")
     propensities = _shares(work) * np.exp(log_probs.astype(np.float64))
     spec = work.lane.contract.action
     if isinstance(spec, BoxAction):
@@ -112,9 +110,9 @@ def record(work: Work, kept: NDArray[np.bool_] | None = None) -> None:
         "features": features,
         "actions": work.actions,
         "starts": work.columns.starts,
-        "assigned": _assigned(work.columns),
+        "assigned": None if work.lane.role == "shadow" else _assigned(work.columns),
     }
-    if np.count_nonzero(work.unanswered):
+    if work.refused:
         fallen = work.sources == SOURCE_CODE[Source.FALLBACK]
         columns["fallback_reasons"] = np.where(fallen, work.reasons, _NO_REASON)
         columns["error_reasons"] = np.where(work.failed, work.reasons, _NO_REASON)
@@ -130,5 +128,5 @@ def record(work: Work, kept: NDArray[np.bool_] | None = None) -> None:
 
 def _assigned(columns: Columns) -> NDArray[np.int8]:
     if columns.episodes is None:
-        return np.full(columns.rows, columns.assigned, np.int8)
+        return column(columns.rows, columns.assigned, "int8")
     return np.array([row.by for row in columns.episodes], np.int8)

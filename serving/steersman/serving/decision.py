@@ -8,9 +8,10 @@ position of a member in its enum is its code there and in the counters, so new m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +110,9 @@ class Intervention:
     after: Array
 
 
+N = TypeVar("N", RowError, Intervention)
+
+
 @dataclass(slots=True)
 class Decisions:
     """The decisions of one call, as columns. N rows; entry i of every column belongs to row i.
@@ -161,9 +165,16 @@ class Decisions:
             entropies=_part(self.entropies, part, wanted="entropy" in evidence),
             distribution=_part(self.distribution, part, wanted="distribution" in evidence),
             episode_tokens=self.episode_tokens[part],
-            errors=[replace(e, row=e.row - start) for e in self.errors if start <= e.row < end],
-            interventions=[replace(i, row=i.row - start) for i in self.interventions if start <= i.row < end],
+            errors=_within(self.errors, start, end),
+            interventions=_within(self.interventions, start, end),
         )
+
+
+def _within(noted: Sequence[N], start: int, end: int) -> list[N]:
+    """What was noted of rows `start` to `end`, counted from `start`."""
+    if not noted:
+        return []
+    return [replace(note, row=note.row - start) for note in noted if start <= note.row < end]
 
 
 def _part(column: NDArray[np.float32] | None, part: slice, *, wanted: bool) -> NDArray[np.float32] | None:

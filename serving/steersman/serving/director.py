@@ -52,6 +52,7 @@ class Director:
         self._fleet: Fleet | None = None
         self._lanes = tuple(before.lanes)
         self._proven = {(lane.policy, lane.route.lane): lane for lane in before.proven}
+        self._labelled = {policy: dict(labels) for policy, labels in before.labels.items()}
         self._plan: Plan | None = None
         self._generation = generation
         self._news = asyncio.Event()
@@ -72,7 +73,7 @@ class Director:
 
     def before(self, cut: frozenset[str] = frozenset()) -> Before:
         """What the next plan follows on."""
-        return Before(self._lanes, tuple(self._proven.values()), cut)
+        return Before(self._lanes, tuple(self._proven.values()), cut, self._labelled)
 
     async def begin(self) -> Plan:
         """Makes the first plan."""
@@ -182,6 +183,10 @@ class Director:
                 self._proven[lane.policy, lane.route.lane] = lane
         if any(said.generation < self.plan.generation for said in routed):
             return False  # some are still at it
+        answering = {(lane.policy, lane.version) for said in routed for lane in said.lanes}
+        for route in self.plan.snapshot.policies:
+            fit = {label: v for label, v in route.labels.items() if (route.policy, v) in answering}
+            self._labelled.setdefault(route.policy, {}).update(fit)
         failed = {(f.policy, f.version): f.message for said in routed for f in said.failures}
         refused = {
             lane.route.digest: failed[lane.policy, lane.route.version]

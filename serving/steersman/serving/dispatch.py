@@ -1,25 +1,28 @@
 """From transports to the engine: what is decided now, and what waits for a model on a thread.
 
-Policies whose model is quick are decided at once on the caller's thread, all calls that it brings together.
-Slow ones have a thread each, where the calls that wait make batches (`waiting`, `model_thread`). A call whose
+Policies whose model is quick are decided at once on the caller's thread, the calls that it brings together,
+as many at a time as do not keep that thread for long (`placing`). Slow models, and calls of very many rows,
+have a thread a policy, where the calls that wait make batches (`waiting`, `model_thread`). A call whose
 deadline is too near for the model, or for which there is no room, is answered by its policy's fallback: here
 before it waits, by the timer while it waits or while the model has it. The late answer is then dropped.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter_ns
 
-from steersman.serving.batching import BatchPlan, plan_batching
+from steersman.serving.batching import BatchPlan
 from steersman.serving.call import Call
 from steersman.serving.decision import Reason
 from steersman.serving.engine import Engine
 from steersman.serving.errors import CallError, Code
 from steersman.serving.limits import Limits
-from steersman.serving.model_thread import ModelThread, decided, deliver, take
+from steersman.serving.model_thread import ModelThread, decided, defect, deliver, take
+from steersman.serving.placing import PolicyPlan, plan_places
 from steersman.serving.routing import RoutingTable
 from steersman.serving.timer import DeadlineTimer
 from steersman.serving.waiting import Outcome, Sink, WaitingCall
@@ -29,6 +32,12 @@ __all__ = ["Dispatcher", "Outcome", "Sink"]
 MARGIN_NS = 3_000_000
 """What is left of a deadline for the fallback and the way back. Shorter ones are not honoured, but tried."""
 LEAST_RETRY_S = 1e-3
+INLINE_RETRY_S = 0.05
+"""Hint for calls of which too many came together; nobody forecasts those."""
+NOT_TIMED = BatchPlan((), 0, (1,))
+Sized = tuple[int, Call, int]
+"""A call, with its place before it and its rows after it."""
+log = logging.getLogger(__name__)
 
 
 class Dispatcher:
@@ -36,7 +45,7 @@ class Dispatcher:
 
     Args:
         engine: The decision core.
-        limits: How much may wait.
+        limits: How much may wait, or come together to be decided at once.
         clock: Nanoseconds, on the clock of `Call.deadline_ns`.
     """
 
@@ -47,17 +56,36 @@ class Dispatcher:
         self._lock = threading.Lock()
         self._threads: dict[str, ModelThread] = {}
         self._timer = DeadlineTimer(self._too_near, clock)
-        self._planned: tuple[RoutingTable | None, Mapping[str, BatchPlan]] = (None, {})
+        self._planned: tuple[RoutingTable | None, Mapping[str, PolicyPlan]] = (None, {})
 
     def submit(self, calls: Sequence[Call], sink: Sink) -> None:
         """Decides what is micro-sized before it returns, and the rest when its turn has come."""
         plans = self._plans()
         now = self._clock()
-        late = [place for place, call in enumerate(calls) if 0 < call.deadline_ns <= now]
-        if late or plans:
-            self._sort(calls, sink, plans, late)
-        else:
-            sink.reply(range(len(calls)), decided(self.engine, calls))
+        late: list[int] = []
+        inline: list[int] = []
+        waiting: list[int] = []
+        sizes: list[int] = []
+        share = 0.0
+        for place, call in enumerate(calls):
+            plan = plans.get(call.policy)
+            rows = 1 if plan is None else plan.rows(call)
+            sizes.append(rows)
+            if 0 < call.deadline_ns <= now:
+                late.append(place)
+            elif plan is None or rows <= plan.inline_rows or plan.thread is None:
+                inline.append(place)
+                share += rows / plan.inline_rows if plan is not None else 0.0
+            else:
+                waiting.append(place)
+        if late:
+            sink.reply(late, [_expired()] * len(late))
+        if waiting:
+            self._enqueue([(place, calls[place], sizes[place]) for place in waiting], sink, plans)
+        if share > 1.0 or sum(sizes) > self._limits.max_waiting_rows:
+            self._decide_in_pieces([(place, calls[place], sizes[place]) for place in inline], sink, plans)
+        elif inline:
+            sink.reply(inline, decided(self.engine, [calls[place] for place in inline]))
 
     def busy_s(self) -> float:
         """For how long the slowest batch that is in a model now has been there, seconds."""
@@ -66,40 +94,46 @@ class Dispatcher:
             since = [thread.queue.running_since_ns for thread in self._threads.values()]
         return max((now - start for start in since if start), default=0) * 1e-9
 
-    def _plans(self) -> Mapping[str, BatchPlan]:
-        """What runs on threads, by policy; worked out once per routing table."""
+    def _plans(self) -> Mapping[str, PolicyPlan]:
+        """Where calls are decided, by policy; worked out once per routing table."""
         routing = self.engine.routing
         planned, plans = self._planned
         if planned is not routing:
-            found = {name: plan_batching(policy) for name, policy in routing.policies.items()}
-            plans = {name: plan for name, plan in found.items() if plan is not None}
+            plans = plan_places(routing.policies)
             self._planned = (routing, plans)
             with self._lock:
                 for name in [name for name, thread in self._threads.items() if thread.idle]:
                     del self._threads[name]
         return plans
 
-    def _sort(
-        self, calls: Sequence[Call], sink: Sink, plans: Mapping[str, BatchPlan], late: Sequence[int]
-    ) -> None:
-        """Sends each call its way."""
-        if late:
-            sink.reply(late, [_expired()] * len(late))
-        over = set(late)
-        left = [place for place in range(len(calls)) if place not in over]
-        if waiting := [place for place in left if calls[place].policy in plans]:
-            self._enqueue(calls, waiting, sink, plans)
-        if inline := [place for place in left if calls[place].policy not in plans]:
-            sink.reply(inline, decided(self.engine, [calls[place] for place in inline]))
+    def _decide_in_pieces(self, found: Sequence[Sized], sink: Sink, plans: Mapping[str, PolicyPlan]) -> None:
+        """Decides many rows, but in no model for long at a time, and no more than may wait."""
+        refused: list[tuple[int, Call | CallError]] = []
+        pieces: list[list[tuple[int, Call]]] = [[]]
+        total, share = 0, 0.0
+        for place, call, rows in found:
+            plan = plans.get(call.policy)
+            if total and total + rows > self._limits.max_waiting_rows:
+                refused.append((place, self._refusal(call, Reason.OVERLOAD, rows)))
+                continue
+            part = rows / plan.inline_rows if plan is not None else 0.0
+            if pieces[-1] and share + part > 1.0:
+                pieces.append([])
+                share = 0.0
+            pieces[-1].append((place, call))
+            total, share = total + rows, share + part
+        if refused:
+            self._answer_now(refused, sink)
+        for piece in pieces:
+            if piece:
+                sink.reply([place for place, _ in piece], decided(self.engine, [call for _, call in piece]))
 
-    def _enqueue(
-        self, calls: Sequence[Call], places: Sequence[int], sink: Sink, plans: Mapping[str, BatchPlan]
-    ) -> None:
+    def _enqueue(self, found: Sequence[Sized], sink: Sink, plans: Mapping[str, PolicyPlan]) -> None:
         """Lets calls wait, and answers those at once that cannot."""
         now = self._clock()
-        items = [WaitingCall(calls[place], place, sink, self._rows(calls[place]), now) for place in places]
+        items = [WaitingCall(call, place, sink, rows, now) for place, call, rows in found]
         with self._lock:  # all of them before the thread sees the first, so that they make one batch
-            verdicts = [self._admit(item, plans[item.call.policy]) for item in items]
+            verdicts = [self._admit(item, plans[item.call.policy].thread or NOT_TIMED) for item in items]
         refused: list[tuple[int, Call | CallError]] = []
         for item, verdict in zip(items, verdicts, strict=True):
             if verdict is not Reason.NONE:
@@ -108,15 +142,6 @@ class Dispatcher:
                 self._timer.add(item.call.deadline_ns - MARGIN_NS, item)
         if refused:
             self._answer_now(refused, sink)
-
-    def _rows(self, call: Call) -> int:
-        """Rows of a call that nobody has checked yet; 1 where it will turn out to be malformed."""
-        runtime = self.engine.routing.policies.get(call.policy)
-        if runtime is None or not runtime.lanes:
-            return 1
-        spec = runtime.lanes[0].contract.observations[0]
-        tensor = call.observations.get(spec.key)
-        return max(tensor.elements.size // max(spec.size, 1), 1) if tensor is not None else 1
 
     def _admit(self, item: WaitingCall, plan: BatchPlan) -> Reason:
         """Lets a call wait, or says why it cannot. The lock is held."""
@@ -144,9 +169,9 @@ class Dispatcher:
         if reason is Reason.OVERLOAD:
             policy = self.engine.routing.policies.get(call.policy)
             if policy is not None and policy.route.overload == "reject":
-                with self._lock:
-                    wait_s = self._threads[call.policy].queue.wait_s(rows, self._clock())
-                return overloaded(wait_s)
+                with self._lock:  # another routing table may have forgotten the thread meanwhile
+                    thread = self._threads.get(call.policy)
+                    return overloaded(thread.queue.wait_s(rows, self._clock()) if thread else INLINE_RETRY_S)
         return replace(call, refused=reason)
 
     def _answer_now(self, refused: Sequence[tuple[int, Call | CallError]], sink: Sink) -> None:
@@ -165,6 +190,13 @@ class Dispatcher:
             for name in {item.call.policy for item in ours}:
                 if thread := self._threads.get(name):
                     thread.queue.drop(ours)
+        try:
+            self._answer_near(ours, now)
+        except Exception:
+            log.exception("defect while answering calls whose deadlines are near")
+            deliver(ours, [defect()] * len(ours))
+
+    def _answer_near(self, ours: Sequence[WaitingCall], now: int) -> None:
         over = [item for item in ours if item.call.deadline_ns <= now]
         near = [item for item in ours if item.call.deadline_ns > now]
         deliver(over, [_expired()] * len(over))

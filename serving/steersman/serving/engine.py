@@ -7,9 +7,7 @@ once, which `swap` replaces as a whole, and only counting is done one thread at 
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -23,16 +21,17 @@ from steersman.serving.batch import EpisodeRow, join
 from steersman.serving.call import Call
 from steersman.serving.conclusion import conclude, next_state, record
 from steersman.serving.decision import Decisions, Reason
+from steersman.serving.decision_ids import DecisionIds
 from steersman.serving.episodes import EpisodeKeeper, Part
 from steersman.serving.errors import CallError, Code
 from steersman.serving.parts import gather
 from steersman.serving.pipeline import decide_rows
 from steersman.serving.routing import RoutingTable
 from steersman.serving.runtime import LaneRuntime
+from steersman.serving.shadow import ShadowRunner
 from steersman.serving.work import Work
 
 log = logging.getLogger(__name__)
-ID_BYTES = 16
 DEFAULT_MAX_ROWS = 4096
 _NO_EVIDENCE: frozenset[str] = frozenset()
 Outcome = Decisions | CallError
@@ -47,6 +46,7 @@ class _Group:
     lane: LaneRuntime
     mode: Mode
     refused: Reason
+    shadow: LaneRuntime | None
     places: list[int] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
@@ -69,18 +69,32 @@ class Engine:
         salt: Secret of at least 8 bytes that noise and the ids of keyed calls are made from.
         episodes: Places rows and issues episode tokens.
         max_rows: Most rows that one call may have.
+        shadows: Runs the shadow lanes; left out, on a thread of their own.
     """
 
-    def __init__(self, salt: bytes, episodes: EpisodeKeeper, max_rows: int = DEFAULT_MAX_ROWS) -> None:
+    def __init__(
+        self,
+        salt: bytes,
+        episodes: EpisodeKeeper,
+        max_rows: int = DEFAULT_MAX_ROWS,
+        shadows: ShadowRunner | None = None,
+    ) -> None:
         self._salt = salt
+        self._ids = DecisionIds(salt)
         self._episodes = episodes
         self._max_rows = max_rows
         self._counting = Lock()
+        self._shadows = shadows or ShadowRunner(salt)
         self.routing = RoutingTable()
 
     def swap(self, routing: RoutingTable) -> None:
         """Uses another routing table from the next `decide` on."""
+        self._shadows.follow(routing)
         self.routing = routing
+
+    def close(self) -> None:
+        """Ends the shadows; what waits for them is dropped."""
+        self._shadows.close()
 
     def decide(self, calls: Sequence[Call], claim: Claim | None = None) -> list[Outcome]:
         """The decisions of each call, or the error that it met, in the order of the calls.
@@ -101,10 +115,13 @@ class Engine:
             except CallError as error:
                 outcomes[place] = error
                 continue
+            except Exception as error:  # noqa: BLE001  it must not reach the calls beside it
+                outcomes[place] = _defect("defect while placing a call", call, error)
+                continue
             for part in parts:
                 key = (id(part.lane), call.mode, call.refused)
                 if key not in groups:
-                    groups[key] = _Group(part.lane, call.mode, call.refused)
+                    groups[key] = _Group(part.lane, call.mode, call.refused, policy.shadow)
                 groups[key].add(place, call, part)
         divided: dict[int, list[tuple[NDArray[np.intp], Outcome]]] = {}
         for group in groups.values():
@@ -123,10 +140,8 @@ class Engine:
         """A defect that one group meets must not reach the calls of another."""
         try:
             return self._decide_group(group, claim)
-        except Exception:
-            log.exception("defect while deciding", extra={"policy": group.calls[0].policy})
-            message = "internal error; the server's log has the details"
-            return [CallError(Code.INTERNAL, "internal", message)] * len(group.calls)
+        except Exception as error:  # noqa: BLE001  likewise
+            return [_defect("defect while deciding", group.calls[0], error)] * len(group.calls)
 
     def _decide_group(self, group: _Group, claim: Claim | None) -> list[Decisions]:
         started = perf_counter_ns()
@@ -150,6 +165,8 @@ class Engine:
             )
         with self._counting:
             self._count(group, work, started, kept)
+        if group.shadow is not None:
+            self._shadows.offer(group.shadow, work, ids, kept)
         return _split(decisions, group)
 
     def _count(self, group: _Group, work: Work, started: int, kept: NDArray[np.bool_] | None) -> None:
@@ -169,7 +186,9 @@ class Engine:
 
     def _decision_ids(self, group: _Group, rows: int) -> NDArray[np.uint8]:
         """[rows, 16]: random, or from the row's idempotency key, so that a repeated call is the same."""
-        ids = np.frombuffer(bytearray(os.urandom(ID_BYTES * rows)), np.uint8).reshape(rows, ID_BYTES)
+        ids = self._ids.random(rows)
+        if not any(call.idempotency_keys for call in group.calls):
+            return ids
         start = 0
         for call, part in zip(group.calls, group.parts, strict=True):
             if call.idempotency_keys:
@@ -177,23 +196,21 @@ class Engine:
                     range(part.columns.rows) if part.rows is None else part.rows.tolist()
                 ):
                     if call.idempotency_keys[row]:
-                        ids[start + i] = self._keyed_id(call, row)
+                        ids[start + i] = self._ids.keyed(call, row)
             start += part.columns.rows
         return ids
 
-    def _keyed_id(self, call: Call, row: int) -> NDArray[np.uint8]:
-        """[16]: the same for the same key, policy and episode, and for no other."""
-        episode = call.episode_ids[row] if call.episode_ids else ""
-        parts = (call.policy.encode(), episode.encode(), bytes(call.idempotency_keys[row]))
-        framed = b"".join(len(part).to_bytes(4, "little") + part for part in parts)
-        digest = hashlib.blake2b(framed, digest_size=ID_BYTES, key=self._salt, person=b"decision-id")
-        return np.frombuffer(digest.digest(), np.uint8)
+
+def _defect(what: str, call: Call, error: Exception) -> CallError:
+    """Logs a defect; the caller learns no more than that there was one."""
+    log.error(what, exc_info=error, extra={"policy": call.policy[:64]})
+    return CallError(Code.INTERNAL, "internal", "internal error; the server's log has the details")
 
 
 def _tokened(work: Work) -> list[EpisodeRow]:
     """The rows as tokens are made of them: those that failed get none."""
     episodes = work.columns.episodes or []
-    if not np.count_nonzero(work.failed):
+    if work.clean:
         return episodes
     return [EpisodeRow() if failed else row for row, failed in zip(episodes, work.failed, strict=True)]
 

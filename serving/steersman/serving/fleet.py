@@ -7,12 +7,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from steersman.monitoring.counters import Segment
 from steersman.serving.access import AccessList
 from steersman.serving.errors import ServingError
 from steersman.serving.messages import Routed, Start
 from steersman.serving.rollout.snapshot import RoutingSnapshot
+from steersman.serving.tending import keep_going
 from steersman.serving.worker_process import WorkerProcess
 
 WATCH_S = 0.5
@@ -113,7 +115,9 @@ class Fleet:
 
     async def watch(self) -> None:
         """Keeps the workers alive until cancelled."""
-        await asyncio.gather(*(self._watch(slot) for slot in self._workers))
+        await asyncio.gather(
+            *(keep_going(f"watching worker {slot}", partial(self._watch, slot)) for slot in self._workers)
+        )
 
     async def drain(self) -> None:
         """Ends all workers: those that answer in good order, the others at once."""

@@ -12,7 +12,7 @@ from steersman.serving.access_file import AccessFile
 from steersman.serving.exposure import check_exposure
 from steersman.serving.fleet import Care
 from steersman.serving.limits import Limits
-from steersman.serving.messages import Start, TlsFiles
+from steersman.serving.messages import Start, TlsFiles, TransportKind
 from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.snapshot import RoutingSnapshot
 from steersman.serving.settings import ServerSettings
@@ -27,13 +27,16 @@ from steersman.serving.tls_files import read_tls
 from steersman.serving.transport import transport_of
 from steersman.serving.trust import read_trust
 
+NATIVE_WORKER_BYTES = 2 * 1024**3
+"""Memory of a worker whose transport cannot refuse a message before it is there, unless another is said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
     """What is never written to a log, and who is trusted.
 
     Attributes:
-        salt: What noise and keyed ids are made from.
+        salt: What noise and keyed ids are made from: the keyring's, or else the state folder's own.
         keyring: What episode tokens are signed with.
         trust: Whose signatures bundles need.
         tls: Files of the listeners; None for plain text.
@@ -66,17 +69,19 @@ def read_secrets(settings: ServerSettings) -> Secrets:
     state = prepare_state_dir(settings.state_dir)
     if settings.ready_file is not None:
         prepare_ready_file(settings.ready_file)
-    salt = load_salt(state)
-    return Secrets(salt, load_keyring(settings.keyring or state / KEYRING_FILE), trust, tls, callers)
+    keyring = load_keyring(settings.keyring or state / KEYRING_FILE)
+    salt = bytes.fromhex(keyring.salt) or load_salt(state)
+    return Secrets(salt, keyring, trust, tls, callers)
 
 
-def care_of(settings: ServerSettings) -> Care:
-    """How the workers are looked after."""
+def care_of(settings: ServerSettings, transport: TransportKind) -> Care:
+    """How the workers are looked after that have such a transport."""
+    unsaid = NATIVE_WORKER_BYTES if transport == "native" else 0
     return Care(
         workers=settings.workers,
         start_timeout_s=settings.start_timeout_s,
         hang_timeout_s=settings.hang_timeout_s,
-        max_bytes=settings.max_worker_bytes,
+        max_bytes=unsaid if settings.max_worker_bytes is None else settings.max_worker_bytes,
         lame_duck_s=settings.lame_duck_s,
         grace_s=settings.grace_s,
     )
@@ -100,7 +105,10 @@ def start_message(
             max_rows=settings.max_rows,
             max_message_bytes=settings.max_message_bytes,
             max_calls=settings.max_calls,
+            max_bytes_in_flight=settings.max_bytes_in_flight,
             max_waiting_rows=settings.max_waiting_rows,
+            max_stream_calls=settings.max_stream_calls,
+            max_stream_episodes=settings.max_stream_episodes,
         ),
         salt=secrets.salt.hex(),
         keyring=secrets.keyring,

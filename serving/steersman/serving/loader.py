@@ -27,7 +27,7 @@ from steersman.serving.batch import CallChecker
 from steersman.serving.errors import ServingError
 from steersman.serving.precision import Measurement, measure
 from steersman.serving.references import read_references
-from steersman.serving.rollout.deployment import Precision
+from steersman.serving.rollout.deployment import STABLE, Precision
 from steersman.serving.rollout.snapshot import LaneRoute, PolicyRoute, RoutingSnapshot
 from steersman.serving.routing import PolicyRuntime, RoutingTable
 from steersman.serving.runtime import LaneRuntime, LoadedVersion
@@ -74,14 +74,15 @@ class Loader:
             except SteersmanError as error:
                 log.warning("version refused", extra=_about(route, lane, why=str(error)))
                 failures[lane.version] = error.what
-                vital |= lane.role == "open"
+                vital |= _is_vital(route, lane)
             except Exception:
                 log.exception("defect while loading", extra=_about(route, lane))
                 failures[lane.version] = "a defect was met while loading; the server's log has the details"
-                vital |= lane.role == "open"
+                vital |= _is_vital(route, lane)
         if vital and current is not None and current.lanes:
             return PolicyRuntime(current.route, current.lanes, failures)
-        return PolicyRuntime(route, lanes, failures)
+        led = bool(lanes) and lanes[0].lane == STABLE  # nobody else may answer what is stable's
+        return PolicyRuntime(route, lanes if led else (), failures)
 
     def _lane(
         self, repository: Repository, route: PolicyRoute, lane: LaneRoute, known: Sequence[LaneRuntime]
@@ -99,6 +100,11 @@ class Loader:
             recorder=Recorder(self.open_block(lane.block), loaded.references, contract),
             named_features=has_named_features(contract),
         )
+
+
+def _is_vital(route: PolicyRoute, lane: LaneRoute) -> bool:
+    """Whether callers depend on the lane: it takes episodes, or a label names its version."""
+    return lane.role == "open" or (lane.role == "pinned" and lane.version in route.labels.values())
 
 
 def _about(route: PolicyRoute, lane: LaneRoute, **more: str) -> dict[str, object]:

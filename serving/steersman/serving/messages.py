@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from steersman.bundle.signature import ASK_NOBODY, Trust
 from steersman.bundle.specs import Spec
@@ -51,6 +51,8 @@ class Start(Spec):
         snapshot: What to serve.
     """
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     type: Literal["start"] = "start"
     slot: int
     segment: str
@@ -58,7 +60,7 @@ class Start(Spec):
     port: int
     transport: TransportKind = "grpcio"
     limits: Limits = Limits()
-    salt: str
+    salt: Annotated[str, Field(repr=False)]
     keyring: Keyring
     episode_ttl_s: float = 86_400.0
     cache: str
@@ -135,7 +137,9 @@ class Failed(Spec):
 
 ToWorker = Annotated[Start | Route | Access | Drain, Field(discriminator="type")]
 ToSupervisor = Annotated[Ready | Routed | Failed, Field(discriminator="type")]
-TO_WORKER: TypeAdapter[Start | Route | Access | Drain] = TypeAdapter(ToWorker)
+TO_WORKER: TypeAdapter[Start | Route | Access | Drain] = TypeAdapter(
+    ToWorker, config=ConfigDict(hide_input_in_errors=True)
+)
 TO_SUPERVISOR: TypeAdapter[Ready | Routed | Failed] = TypeAdapter(ToSupervisor)
 MAX_LINE = 64 * 1024 * 1024
 

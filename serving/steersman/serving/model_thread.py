@@ -56,10 +56,32 @@ class ModelThread:
         return self._thread is None and not len(self.queue)
 
     def _live(self) -> None:
-        while (batch := self._next()) is not None:
+        going = True
+        while going:
+            try:
+                going = self._turn()
+            except Exception:
+                log.exception("defect of a model's thread", extra={"policy": self._policy})
+                with self._lock:  # whatever waits may have caused it, and would again
+                    lost = take(self.queue.clear())
+                deliver(lost, [defect()] * len(lost))
+
+    def _turn(self) -> bool:
+        """One batch. False when the thread may end."""
+        batch = self._next()
+        if batch is None:
+            return False
+        try:
             self._run(batch)
+        except Exception:
+            log.exception("defect while deciding a batch", extra={"policy": self._policy})
+            with self._lock:
+                lost = take(batch)
+            deliver(lost, [defect()] * len(lost))
+        finally:
             with self._lock:
                 self.queue.finished(self._clock())
+        return True
 
     def _next(self) -> list[WaitingCall] | None:
         """The next batch, when it is time for it; None when the thread may end."""
@@ -118,15 +140,19 @@ def decided(engine: Engine, calls: Sequence[Call], claim: Claim | None = None) -
         return engine.decide(calls, claim)
     except Exception:
         log.exception("defect while deciding", extra={"policy": calls[0].policy})
-        message = "internal error; the server's log has the details"
-        return [CallError(Code.INTERNAL, "internal", message)] * len(calls)
+        return [defect()] * len(calls)
+
+
+def defect() -> CallError:
+    """What callers learn of a defect."""
+    return CallError(Code.INTERNAL, "internal", "internal error; the server's log has the details")
 
 
 def take(items: Sequence[WaitingCall]) -> list[WaitingCall]:
     """Those that nobody answers yet; now the caller must, who holds the lock."""
     free = [item for item in items if not item.answered]
     for item in free:
-        item.answered = True
+        item.settle()
     return free
 
 

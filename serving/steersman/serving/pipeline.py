@@ -8,7 +8,7 @@ error.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any
@@ -26,7 +26,7 @@ from steersman.serving.decision import REASON_CODE, SOURCE_CODE, Reason, Source
 from steersman.serving.noise import draw
 from steersman.serving.recurrent import unpack_state
 from steersman.serving.runtime import LaneRuntime, zero_actions
-from steersman.serving.work import Work
+from steersman.serving.work import Work, column
 
 Array = NDArray[Any]
 log = logging.getLogger(__name__)
@@ -40,6 +40,11 @@ _EVIDENCE_OUTPUTS = frozenset({"value", "entropy"})
 _NO_ACTIONS = np.empty(0)
 
 
+def log_failure(lane: LaneRuntime, error: Exception) -> None:
+    """Logs that a lane's model failed."""
+    log.error("the model failed", exc_info=error, extra={"policy": lane.loaded.manifest.policy})
+
+
 def decide_rows(
     lane: LaneRuntime,
     columns: Columns,
@@ -49,6 +54,7 @@ def decide_rows(
     ids: NDArray[np.uint8],
     salt: bytes,
     refused: Reason = Reason.NONE,
+    failed: Callable[[LaneRuntime, Exception], None] = log_failure,
 ) -> Work:
     """Takes a batch of rows of one lane to their actions. Nothing is counted yet.
 
@@ -60,13 +66,19 @@ def decide_rows(
         ids: [N, 16] decision ids.
         salt: Secret that noise is made from.
         refused: Why the policy shall not answer; NONE where it shall.
+        failed: Told of what the model raised.
     """
     work = _begin(lane, mode, columns)
     if refused is not Reason.NONE:
         work.refuse(np.ones(columns.rows, np.bool_), refused)
     _guard(work)
     before_infer = perf_counter_ns()
-    _infer(work, evidence, ids, salt)
+    try:
+        _infer(work, evidence, ids, salt)
+    except Exception as error:  # noqa: BLE001  whatever the model does, every row must still get its fallback
+        failed(lane, error)
+        work.actions = zero_actions(lane.contract, columns.rows)
+        work.refuse(np.ones(columns.rows, np.bool_), Reason.MODEL_ERROR)
     after_infer = perf_counter_ns()
     _protect(work)
     work.answered_by = _fall_back(work)
@@ -83,10 +95,10 @@ def _begin(lane: LaneRuntime, mode: Mode, columns: Columns) -> Work:
         columns=columns,
         features=feature_matrix(columns.observations, lane.contract) if lane.named_features else None,
         actions=_NO_ACTIONS,
-        sources=np.full(rows, _MODEL_SOURCE[mode], np.int8),
-        reasons=np.zeros(rows, np.int8),
-        unanswered=np.zeros(rows, np.bool_),
-        failed=np.zeros(rows, np.bool_),
+        sources=column(rows, _MODEL_SOURCE[mode], "int8"),
+        reasons=column(rows, 0, "int8"),
+        unanswered=column(rows, 0, "bool"),
+        failed=column(rows, 0, "bool"),
     )
     if columns.episodes is not None:
         _take_episodes(work, columns.episodes)
@@ -98,6 +110,7 @@ def _take_episodes(work: Work, episodes: Sequence[EpisodeRow]) -> None:
     if work.lane.contract.state:
         work.state = unpack_state(work.lane.contract, [row.state for row in episodes])
     if any(row.failed for row in episodes):
+        work.edit()
         failed = np.array([row.failed for row in episodes])
         work.reasons[failed] = [row.reason for row in episodes if row.failed]
         work.failed |= failed
@@ -106,32 +119,30 @@ def _take_episodes(work: Work, episodes: Sequence[EpisodeRow]) -> None:
 
 def _guard(work: Work) -> None:
     """Judges observations and masks. A mask that forbids everything leaves nothing to answer with."""
+    known = work.failed if work.clean else work.failed.copy()  # rows whose tokens are bad keep that reason
     verdicts = work.lane.guard.check(work.columns.observations, work.features)
     if not verdicts.clean:
-        work.reasons[:] = np.where(verdicts.passed, 0, _GUARD_CODES[verdicts.codes])
+        work.edit()
+        caught = ~verdicts.passed & ~known
+        work.reasons[caught] = _GUARD_CODES[verdicts.codes[caught]]
         work.unanswered |= ~verdicts.passed
         work.failed |= verdicts.rejected
     if work.columns.action_mask is not None:
         closed = all_false_segments(work.columns.action_mask, work.lane.contract.action.mask_segments)
         if np.count_nonzero(closed):
-            work.reasons[closed] = REASON_CODE[Reason.MASK_ALL_FALSE]
+            work.edit()
+            work.reasons[closed & ~known] = REASON_CODE[Reason.MASK_ALL_FALSE]
             work.unanswered |= closed
             work.failed |= closed
 
 
 def _infer(work: Work, evidence: frozenset[str], ids: NDArray[np.uint8], salt: bytes) -> None:
     """Asks the model. Rows that it shall not answer are replaced by a benign one first."""
-    if np.count_nonzero(work.unanswered) == work.columns.rows:
+    if work.refused == work.columns.rows:
         work.actions = zero_actions(work.lane.contract, work.columns.rows)
         return
     names = _outputs(work.lane.contract.outputs, work.mode, evidence)
-    try:
-        outputs = work.lane.loaded.session.run(names, _feeds(work, ids, salt))
-    except Exception:  # whatever the model does, every row must still get its fallback
-        log.exception("the model failed", extra={"policy": work.lane.loaded.manifest.policy})
-        work.actions = zero_actions(work.lane.contract, work.columns.rows)
-        work.refuse(np.ones(work.columns.rows, np.bool_), Reason.MODEL_ERROR)
-        return
+    outputs = work.lane.loaded.session.run(names, _feeds(work, ids, salt))
     work.outputs = dict(zip(names, outputs, strict=True))
     work.actions = outputs[0]
 
@@ -147,7 +158,7 @@ def _feeds(work: Work, ids: NDArray[np.uint8], salt: bytes) -> dict[str, Array]:
     spec = work.lane.contract.noise
     noise = draw(spec, ids, salt) if spec is not None and work.mode == "sampled" else None
     observations, mask = work.columns.observations, work.columns.action_mask
-    if np.count_nonzero(work.unanswered):
+    if work.refused:
         observations = {name: _replaced(work, name, array) for name, array in observations.items()}
         mask = None if mask is None else mask | work.unanswered[:, None]
     return work.lane.loaded.session.feeds(observations, mask, noise, work.state)
@@ -185,7 +196,7 @@ def _sound(distribution: Array | None, actions: Array, spec: ActionSpec) -> NDAr
 
 def _fall_back(work: Work) -> Mapping[int, str]:
     """The one place where a fallback answers. Returns which member of the chain answered which row."""
-    if not np.count_nonzero(work.unanswered):
+    if not work.refused:
         return {}
     rows = np.flatnonzero(work.unanswered)
     work.wanted = work.actions

@@ -102,11 +102,13 @@ class Before:
         lanes: The lanes of the last plan; those that are closed drain.
         proven: Lanes that workers have answered in; they stay where what is wanted instead is refused.
         cut: Policies whose closed lanes do not drain.
+        labels: By policy and label, the version that last answered under it.
     """
 
     lanes: Sequence[PlannedLane] = ()
     proven: Sequence[PlannedLane] = ()
     cut: frozenset[str] = field(default_factory=frozenset)
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def of(self, policy: str) -> Before:
         """The same, of one policy."""
@@ -114,6 +116,7 @@ class Before:
             tuple(lane for lane in self.lanes if lane.policy == policy),
             tuple(lane for lane in self.proven if lane.policy == policy),
             self.cut & {policy},
+            {policy: self.labels.get(policy, {})},
         )
 
 

@@ -28,6 +28,7 @@ __all__ = ["Before", "Plan", "PlannedLane", "Planner", "Problem"]
 
 log = logging.getLogger(__name__)
 NOTHING_BEFORE = Before()
+DEFECT = "a defect was met while reading it; the server's log has the details"
 
 
 class Planner:
@@ -97,9 +98,9 @@ class Planner:
             except SteersmanError as error:
                 failures[name] = error
                 routes.append(self._broken(planner, error))
-            except Exception as error:
+            except Exception:
                 log.exception("defect while planning", extra={"policy": name})
-                failures[name] = ServingError(f"a defect was met while reading it: {error}", where=name)
+                failures[name] = ServingError(DEFECT, where=name)
                 routes.append(self._broken(planner, failures[name]))
             problems += planner.problems
         snapshot = RoutingSnapshot(
@@ -141,7 +142,8 @@ class Planner:
         Its lanes drain where they are closed now, and what answered in them counts as proven.
         """
         lanes = [lane for route in snapshot.policies for lane in self._recalled(route)]
-        return Before(lanes, [lane for lane in lanes if lane.route.role != "draining"])
+        proven = [lane for lane in lanes if lane.route.role != "draining"]
+        return Before(lanes, proven, labels={route.policy: route.labels for route in snapshot.policies})
 
     def _recalled(self, route: PolicyRoute) -> list[PlannedLane]:
         found = []

@@ -6,7 +6,7 @@ problems. A change that people ask for is planned strictly instead: what it name
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -19,7 +19,7 @@ from steersman.serving.catalog import Catalog, CheckedVersion
 from steersman.serving.counting import block_spec
 from steersman.serving.lanes import NO_BUCKETS, WantedLane, pinned_lanes, rollout_lanes, stable_lane
 from steersman.serving.plan import Before, PlannedLane, Problem, public
-from steersman.serving.rollout.deployment import SHADOW, STABLE, Deployment
+from steersman.serving.rollout.deployment import PINNED, SHADOW, STABLE, Deployment
 from steersman.serving.rollout.errors import ChangeRefusedError
 from steersman.serving.rollout.snapshot import LaneRoute, PolicyRoute, VersionInfo
 from steersman.serving.rollout.state import DeploymentState
@@ -39,6 +39,7 @@ class PolicyPlanner:
         strict: Whether a version that was named and cannot be had is an error.
         lanes: What has been planned.
         problems: What could not be.
+        labels: Versions by label, as they are in force.
     """
 
     catalog: Catalog
@@ -50,6 +51,7 @@ class PolicyPlanner:
     strict: bool = False
     lanes: list[PlannedLane] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    labels: Mapping[str, int] = field(default_factory=dict)
 
     def plan(self) -> PolicyRoute:
         """The policy's route; its lanes and problems are then in `lanes` and `problems`.
@@ -65,7 +67,9 @@ class PolicyPlanner:
         for wanted in rollout_lanes(self._deployment, number):
             self._add(wanted, stable.contract)
         answering = frozenset(lane.route.version for lane in self.lanes if lane.answers)
-        for wanted in pinned_lanes(self._deployment, self._there(), answering):
+        self.labels = self._labels(stable.contract)
+        labelled = self._deployment.model_copy(update={"labels": self.labels})
+        for wanted in pinned_lanes(labelled, self._there(), answering):
             self._add(wanted, stable.contract)
         self.lanes += self._draining(stable.contract)
         return self.route()
@@ -79,7 +83,7 @@ class PolicyPlanner:
             lanes=tuple(lane.route for lane in self.lanes),
             rollout_id=self.state.rollout_id,
             versions=tuple(self._versions()),
-            labels=deployment.labels,
+            labels=self.labels,
             safety=deployment.safety,
             precision=deployment.precision,
             batching=deployment.batching,
@@ -124,8 +128,23 @@ class PolicyPlanner:
 
     def _wanted(self, wanted: WantedLane, contract: Contract | None) -> CheckedVersion:
         if isinstance(wanted.version, int):
-            return self._fitting(wanted.version, contract, wanted.role == "shadow")
+            return self._fitting(wanted.version, contract, shadow=wanted.role == "shadow")
         return self._newest(wanted, contract)
+
+    def _labels(self, contract: Contract) -> dict[str, int]:
+        """Labels move to versions that are fit; one whose new version is refused stays where it answered."""
+        labels: dict[str, int] = {}
+        last = self.before.labels.get(self._policy, {})
+        for label, version in self._deployment.labels.items():
+            try:
+                self._fitting(version, contract, shadow=False)
+                labels[label] = version
+            except SteersmanError as error:
+                if self.strict:
+                    raise
+                self._note(error, version, PINNED)
+                labels |= {label: last[label]} if label in last else {}
+        return labels
 
     def _newest(self, wanted: WantedLane, contract: Contract | None) -> CheckedVersion:
         """The newest version that fits, but none before the one that is known to answer.
@@ -139,7 +158,7 @@ class PolicyPlanner:
             if proven is not None and number < proven.route.version:
                 break
             try:
-                return self._fitting(number, contract, wanted.role == "shadow")
+                return self._fitting(number, contract, shadow=wanted.role == "shadow")
             except SteersmanError as error:
                 first = first or error
                 self._note(error, number, wanted.name)
@@ -147,7 +166,7 @@ class PolicyPlanner:
             return proven.checked
         raise first or self._none()
 
-    def _fitting(self, number: int, contract: Contract | None, shadow: bool) -> CheckedVersion:  # noqa: FBT001
+    def _fitting(self, number: int, contract: Contract | None, *, shadow: bool) -> CheckedVersion:
         found = self.catalog.version(self._policy, number)
         theirs = found.manifest.contract
         if contract is not None and (difference := specs_difference(contract, theirs)):
@@ -155,6 +174,12 @@ class PolicyPlanner:
                 "specs",
                 f"version {number} has other specs than the stable version: {difference}",
                 hint="Versions that serve together must observe and act alike.",
+            )
+        if contract is not None and not shadow and (missing := sorted({*contract.modes} - {*theirs.modes})):
+            raise ChangeRefusedError(
+                "specs",
+                f"version {number} has no mode {missing[0]}, which the stable version offers",
+                hint="Versions that serve together must offer the same modes.",
             )
         if shadow and theirs.state:
             raise ChangeRefusedError(
@@ -189,7 +214,13 @@ class PolicyPlanner:
     def _draining(self, contract: Contract) -> Iterator[PlannedLane]:
         """Lanes that were closed and whose episodes may end there, until their time is over."""
         answering = {lane.route.digest for lane in self.lanes if lane.answers}
-        closed = [lane for lane in self.before.lanes if lane.answers and lane.route.digest not in answering]
+        taking = {lane.route.digest for lane in self.lanes if lane.route.role == "open"}
+        closed = [
+            lane
+            for lane in self.before.lanes
+            if lane.answers
+            and lane.route.digest not in (answering if lane.route.role == "pinned" else taking)
+        ]
         cut = {lane.route.digest for lane in closed if self.before.cut and lane.route.ends is None}
         for lane in closed:
             ends = lane.route.ends or self.now + timedelta(seconds=self.grace_s)

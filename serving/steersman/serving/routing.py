@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from steersman.serving.batch import CallChecker
 from steersman.serving.errors import CallError, Code
-from steersman.serving.rollout.assignment import BUCKETS
+from steersman.serving.rollout.assignment import BUCKETS, bucket
 from steersman.serving.rollout.snapshot import PolicyRoute
 from steersman.serving.runtime import LaneRuntime
 
@@ -33,7 +33,6 @@ class PolicyRuntime:
         self.failures = failures or {}
         self.name = route.policy
         self.rollout_id = route.rollout_id
-        self.recurrent = bool(self.lanes) and bool(self.lanes[0].contract.state)
         answering = [lane for lane in self.lanes if lane.role != "shadow"]
         self.shadow = next((lane for lane in self.lanes if lane.role == "shadow"), None)
         self._by_version = {lane.version: lane for lane in reversed(answering)}
@@ -42,7 +41,7 @@ class PolicyRuntime:
         self._by_token = {(lane.bundle, lane.hash): lane for lane in reversed(answering)}
         self._ranges = _ranges(answering)
         self._shares = _shares(answering)
-        self.undivided = len(self._ranges) <= 1 and sum(lane.role == "open" for lane in answering) <= 1
+        self._undivided = len(self._ranges) <= 1 and sum(lane.role == "open" for lane in answering) <= 1
 
     @property
     def stable(self) -> LaneRuntime:
@@ -54,12 +53,16 @@ class PolicyRuntime:
         """What checks its calls; all versions that are routed share their specs."""
         return self.lanes[0].loaded.checker
 
-    def of_bucket(self, bucket: int) -> LaneRuntime:
+    def of_bucket(self, number: int) -> LaneRuntime:
         """The lane of an episode by its bucket; the stable one where no lane has it."""
-        place = bisect_right(self._ranges, bucket, key=lambda found: found[0]) - 1
-        if place >= 0 and bucket < self._ranges[place][1]:
+        place = bisect_right(self._ranges, number, key=lambda found: found[0]) - 1
+        if place >= 0 and number < self._ranges[place][1]:
             return self._ranges[place][2]
         return self.stable
+
+    def of_episode(self, episode_id: str) -> LaneRuntime:
+        """The lane that an episode is assigned to."""
+        return self.stable if self._undivided else self.of_bucket(bucket(self.rollout_id, episode_id))
 
     def share_of(self, lane: LaneRuntime) -> float:
         """Probability that an episode is assigned to the lane."""

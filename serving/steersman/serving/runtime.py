@@ -72,6 +72,9 @@ class LaneRuntime:
         lane: Name of the lane.
         hash: The name, as tokens have it.
         bundle: First 16 bytes of the manifest's digest, as tokens have it.
+        recurrent: Whether the version keeps state between the steps of an episode.
+        contract: Contract of the version.
+        version: Its number.
     """
 
     route: LaneRoute
@@ -83,11 +86,17 @@ class LaneRuntime:
     lane: str = field(init=False)
     hash: int = field(init=False)
     bundle: bytes = field(init=False)
+    recurrent: bool = field(init=False)
+    contract: Contract = field(init=False)
+    version: int = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lane", self.route.lane)
         object.__setattr__(self, "hash", lane_hash(self.route.lane))
         object.__setattr__(self, "bundle", bytes.fromhex(self.loaded.digest)[:HASH_BYTES])
+        object.__setattr__(self, "contract", self.loaded.contract)
+        object.__setattr__(self, "version", self.loaded.manifest.version)
+        object.__setattr__(self, "recurrent", bool(self.loaded.contract.state))
 
     @property
     def role(self) -> Role:
@@ -98,16 +107,6 @@ class LaneRuntime:
     def buckets(self) -> tuple[int, int]:
         """Its buckets of the assignment, [first, end)."""
         return self.route.buckets
-
-    @property
-    def version(self) -> int:
-        """Version that runs in the lane."""
-        return self.loaded.manifest.version
-
-    @property
-    def contract(self) -> Contract:
-        """Contract of the version."""
-        return self.loaded.contract
 
 
 def zero_actions(contract: Contract, rows: int) -> Array:

@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from steersman.bundle.errors import UsageError
 from steersman.bundle.validation import close_match, settings_error
+from steersman.serving.rollout.yaml_text import UNREADABLE
 
 PREFIX = "STEERSMAN_"
 WHERE_SETTINGS_COME_FROM = (
@@ -29,6 +30,8 @@ OTHER_VARIABLES = frozenset(
     f"{PREFIX}{name}" for name in ("TARGET", "HEALTH_TARGET", "CONTROL", "TOKEN", "CA", "KEY_PASSPHRASE")
 )
 """Variables of the other commands."""
+
+MOST_TTL_S = 10 * 366 * 86_400.0
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -75,8 +78,13 @@ class ServerSettings(BaseSettings):
         max_rows: Most rows per call.
         max_message_bytes: Largest request.
         max_calls: Most calls in flight per worker.
-        max_waiting_rows: Most rows per worker that wait for a model on a thread; beyond that is overload.
-        max_worker_bytes: Resident memory beyond which a worker is replaced by a new one; 0 for no limit.
+        max_bytes_in_flight: Most bytes of the requests of those calls.
+        max_waiting_rows: Most rows per worker that wait for models on threads, and most that are decided
+            together at once; beyond that is overload.
+        max_stream_calls: Most calls of one stream in flight; then it is not read until one is answered.
+        max_stream_episodes: Most episodes whose tokens one stream remembers.
+        max_worker_bytes: Resident memory beyond which a worker is replaced by a new one; 0 for no limit. If
+            left out, 2 GiB with the native transport, which has messages in memory before it can refuse them.
         lame_duck_s: Seconds between saying NOT_SERVING and refusing calls at shutdown.
         grace_s: Seconds that calls in flight get to finish.
         hang_timeout_s: A worker that gives no sign of life for so long is ended and started again; at least
@@ -109,15 +117,18 @@ class ServerSettings(BaseSettings):
     state_dir: Path = Field(default_factory=default_state_dir)
     store: str = Field(default="", repr=False)
     keyring: Path | None = None
-    episode_ttl_s: Annotated[float, Field(gt=0)] = 86_400.0
+    episode_ttl_s: Annotated[float, Field(gt=0, le=MOST_TTL_S)] = 86_400.0
     episode_grace_s: Annotated[float, Field(ge=0)] = 600.0
     poll_s: Annotated[float, Field(ge=0)] = 5.0
     max_rows: Annotated[int, Field(ge=1)] = 4096
     max_message_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
     max_calls: Annotated[int, Field(ge=1)] = 4096
+    max_bytes_in_flight: Annotated[int, Field(ge=1)] = 256 * 1024 * 1024
     max_waiting_rows: Annotated[int, Field(ge=1)] = 16384
-    max_worker_bytes: Annotated[int, Field(ge=0)] = 0
-    lame_duck_s: Annotated[float, Field(ge=0)] = 0.0
+    max_stream_calls: Annotated[int, Field(ge=1)] = 256
+    max_stream_episodes: Annotated[int, Field(ge=1)] = 4096
+    max_worker_bytes: Annotated[int, Field(ge=0)] | None = None
+    lame_duck_s: Annotated[float, Field(ge=0)] = 1.0
     grace_s: Annotated[float, Field(ge=0)] = 5.0
     hang_timeout_s: Annotated[float, Field(ge=2)] = 10.0
     start_timeout_s: Annotated[float, Field(gt=0)] = 60.0
@@ -162,7 +173,7 @@ def load_settings(config: Path | None, flags: dict[str, Any]) -> ServerSettings:
             expected=found.expected,
             hint=found.hint or WHERE_SETTINGS_COME_FROM,
         ) from None
-    except (yaml.YAMLError, OSError, TypeError, ValueError, SettingsError) as error:
+    except (yaml.YAMLError, OSError, SettingsError, *UNREADABLE) as error:
         raise UsageError(f"cannot be read: {' '.join(str(error).split())}", where=where) from None
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def prepare_state_dir(folder: Path) -> Path:
 
 
 def load_salt(folder: Path) -> bytes:
-    """The secret that noise and keyed ids are made from: read, or made on the first run (mode 0600).
+    """What noise and keyed ids are made from where the keyring has no salt: read, or made (mode 0600).
 
     Raises:
         ServingError: It cannot be read or made, or is too short.
@@ -75,13 +76,17 @@ def load_keyring(file: Path) -> Keyring:
         if not file.exists():
             _create(file, Keyring.new().model_dump_json(indent=1).encode())
         text = file.read_bytes()
+        if file.stat().st_mode & stat.S_IROTH:
+            log.warning("everybody on this host may read the keyring", extra={"keyring": str(file)})
     except OSError as error:
         raise _unusable(file, error) from None
     try:
         return Keyring.model_validate_json(text)
     except ValidationError:  # its message would show keys
         raise UsageError(
-            "no keyring", where=str(file), expected='{"current": id, "keys": {id: 64 hex digits}}'
+            "no keyring",
+            where=str(file),
+            expected='{"current": id, "keys": {id: 64 hex digits}, "salt": 64 hex digits}',
         ) from None
 
 

@@ -12,8 +12,9 @@ import json
 import logging
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -36,6 +37,7 @@ from steersman.serving.rollout.archive import Archive
 from steersman.serving.seeding import Seeder, read_seeds
 from steersman.serving.settings import ServerSettings
 from steersman.serving.state import load_snapshot, run_folder, save_snapshot, save_states, write_ready_file
+from steersman.serving.tending import keep_going
 
 if TYPE_CHECKING:
     from steersman.serving.control.server import ControlServer
@@ -76,7 +78,7 @@ class Supervisor:
             segment = Segment.create(folder / "counters", layout)
             director = await self._director(segment, secret)
             start = start_message(settings, secret, director.plan.snapshot, segment, port.port)
-            fleet = Fleet(start, care_of(settings), segment, director.heard)
+            fleet = Fleet(start, care_of(settings, start.transport), segment, director.heard)
             director.lead(fleet)
             with self._http(make_registry(segment, director), director) as http:
                 addresses = {"grpc": self._shown(port.port), "http": f"http://{http.address}"}
@@ -150,9 +152,10 @@ class Supervisor:
             fleet.admit(access)
             control.admit(access)
 
-        tasks = [asyncio.create_task(fleet.watch()), asyncio.create_task(keeper.run())]
+        works: dict[str, Callable[[], Awaitable[None]]] = {"watching": fleet.watch, "keeping": keeper.run}
         if secret.callers is not None:
-            tasks.append(asyncio.create_task(secret.callers.follow(admit)))
+            works["following callers"] = partial(secret.callers.follow, admit)
+        tasks = [asyncio.create_task(keep_going(what, work)) for what, work in works.items()]
         await self._ending.wait()
         log.info("draining")
         for task in tasks:

@@ -52,6 +52,8 @@ def running_server(
 ) -> Iterator[RunningServer]:
     """A server on free loopback ports with its own state folder; it is drained at the end.
 
+    It refuses calls at once then, unless `arguments` have a `--lame-duck`.
+
     Args:
         repository: Folder of bundles.
         deployments: Deployment files.
@@ -82,7 +84,7 @@ def _command(
 ) -> list[str]:
     command = [sys.executable, "-P", "-m", "steersman.cli", "serve", "--repository", str(repository)]
     command += ["--port", "0", "--http-port", "0", "--control-port", "0", "--workers", str(workers)]
-    command += ["--state-dir", str(state), "--ready-file", str(ready)]
+    command += ["--state-dir", str(state), "--ready-file", str(ready), "--lame-duck", "0"]
     for deployment in deployments:
         command += ["--deployment", str(deployment)]
     return command

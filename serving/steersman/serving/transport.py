@@ -118,7 +118,7 @@ def native_available() -> bool:
 
 def is_private(host: str) -> bool:
     """Whether only processes of this host can reach an address."""
-    if host.startswith(("unix:", "/")) or host == "localhost":
+    if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

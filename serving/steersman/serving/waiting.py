@@ -27,7 +27,8 @@ class Sink(Protocol):
     def reply(self, places: Sequence[int], outcomes: Sequence[Outcome]) -> None:
         """Takes the outcomes of the calls at these places.
 
-        It comes with some or all at a time, on any thread, and once for every call.
+        It comes with some or all at a time, on any thread, and once for every call; after a defect a call may
+        be answered again, and what comes second is dropped.
         """
         ...
 
@@ -47,7 +48,8 @@ class WaitingCall:
         rows: How many rows it has.
         entered_ns: Since when it waits.
         last_start_ns: When its batch must begin at the latest for its caller's deadline; 0 for whenever.
-        answered: Whether somebody has taken it upon him to answer; who sets it, holding the lock, must.
+        answered: Whether somebody has taken it upon him to answer; who sets it, by `settle`, must.
+        due: Where the timer has it, if it does.
     """
 
     call: Call
@@ -57,6 +59,20 @@ class WaitingCall:
     entered_ns: int
     last_start_ns: int = 0
     answered: bool = False
+    due: DueCell | None = None
+
+    def settle(self) -> None:
+        """Somebody answers it now. The caller holds the lock. A timer must not keep its rows any longer."""
+        self.answered = True
+        if self.due is not None:
+            self.due.item = None
+
+
+@dataclass(slots=True, eq=False)
+class DueCell:
+    """What a timer keeps of a call: the call until it is answered, then nothing."""
+
+    item: WaitingCall | None
 
 
 @dataclass(slots=True)
@@ -138,6 +154,13 @@ class BatchQueue:
     def forgive(self) -> None:
         """A call was refused for what batches took lately; in time it is tried again."""
         self.slowness = max(1.0, _FORGIVENESS * self.slowness)
+
+    def clear(self) -> list[WaitingCall]:
+        """Nobody waits any longer, and nothing runs. Returns who did wait."""
+        items = list(self._items)
+        self._items.clear()
+        self.rows = self.running_rows = self.running_since_ns = 0
+        return items
 
     def drop(self, unwanted: Collection[WaitingCall]) -> None:
         """Those do not wait any longer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,11 @@ class Work:
         columns: What came in.
         features: [N, F] float64, or None when there are too many to name.
         actions: [N, *action shape].
-        sources: [N] codes of `Source`.
+        sources: [N] codes of `Source`. This and the next three are shared and read-only while `clean`.
         reasons: [N] codes of `Reason`.
         unanswered: [N], rows that the policy may not answer.
         failed: [N], rows that shall not be answered at all.
+        clean: Whether nothing went wrong with any row so far, as with nearly all batches.
         wanted: [N, *action shape], what the model wanted; None where no row was refused.
         causes: [N] codes of `Reason`, why the fallback was asked; None where that is `reasons`.
         outputs: The model's outputs by name; None where the model was not, or could not be, run.
@@ -49,6 +51,7 @@ class Work:
     reasons: NDArray[np.int8]
     unanswered: NDArray[np.bool_]
     failed: NDArray[np.bool_]
+    clean: bool = True
     wanted: Array | None = None
     causes: NDArray[np.int8] | None = None
     outputs: Mapping[str, Array] | None = None
@@ -57,7 +60,28 @@ class Work:
     infer_s: float = 0.0
     protect_s: float = 0.0
 
+    def edit(self) -> None:
+        """Lets what went wrong be written down: from now on the columns are this batch's own."""
+        if self.clean:
+            self.clean = False
+            self.sources, self.reasons = self.sources.copy(), self.reasons.copy()
+            self.unanswered, self.failed = self.unanswered.copy(), self.failed.copy()
+
+    @property
+    def refused(self) -> int:
+        """Number of rows that the policy may not answer."""
+        return 0 if self.clean else int(np.count_nonzero(self.unanswered))
+
     def refuse(self, rows: NDArray[np.bool_], reason: Reason) -> None:
         """Marks rows as not to be answered by the policy; the first reason stays."""
+        self.edit()
         self.reasons[rows & (self.reasons == 0)] = REASON_CODE[reason]
         self.unanswered |= rows
+
+
+@lru_cache(maxsize=256)
+def column(rows: int, value: float, dtype: str) -> Array:
+    """[rows] of one value. Made once per number of rows, so nobody may write to it."""
+    made = np.full(rows, value, dtype)
+    made.setflags(write=False)
+    return made

@@ -71,7 +71,7 @@ class Worker:
     def _open_transports(self, start: Start) -> Transports:
         reception = Reception(
             dispatcher=self._dispatcher,
-            admission=Admission(start.limits.max_calls),
+            admission=Admission(start.limits.max_calls, start.limits.max_bytes_in_flight),
             count=CallCounter(self._slot),
             limits=start.limits,
         )
@@ -104,20 +104,37 @@ class Worker:
         drain = await self._follow(reader)
         self._slot.process.ready_unix_ns = 0
         await self._transports.drain(drain.lame_duck_s, drain.grace_s)
+        await asyncio.to_thread(self._engine.close)
         heartbeat.cancel()
 
     async def _follow(self, reader: asyncio.StreamReader) -> Drain:
-        """Takes new snapshots until there is a reason to end."""
-        async for data in reader:
-            message = TO_WORKER.validate_json(data)
-            if isinstance(message, Drain):
-                return message
-            if isinstance(message, Route):
-                await self._route(message.snapshot)
-            if isinstance(message, Access):
-                self._transports.admit(message.access)
+        """Takes new snapshots until there is a reason to end, which does not wait for what is loading."""
+        newest: asyncio.Queue[RoutingSnapshot] = asyncio.Queue()
+        routing = asyncio.create_task(self._keep_routed(newest))
+        try:
+            async for data in reader:
+                message = TO_WORKER.validate_json(data)
+                if isinstance(message, Drain):
+                    return message
+                if isinstance(message, Route):
+                    newest.put_nowait(message.snapshot)
+                if isinstance(message, Access):
+                    self._transports.admit(message.access)
+        finally:
+            routing.cancel()
         log.warning("the supervisor is gone; ending")
         return Drain(lame_duck_s=0.0, grace_s=5.0)
+
+    async def _keep_routed(self, newest: asyncio.Queue[RoutingSnapshot]) -> None:
+        """Takes one snapshot after the other, and passes over those that others have followed meanwhile."""
+        while True:
+            snapshot = await newest.get()
+            while not newest.empty():
+                snapshot = newest.get_nowait()
+            try:
+                await self._route(snapshot)
+            except Exception:
+                log.exception("defect while taking a snapshot; the one before stays in force")
 
     async def _route(self, snapshot: RoutingSnapshot) -> None:
         self._engine.swap(await asyncio.to_thread(self._loader.load, snapshot, self._engine.routing))

@@ -141,6 +141,8 @@ class WorkerProcess:
                     self._hear(TO_SUPERVISOR.validate_json(data))
                 except ValidationError:
                     log.exception("worker said something unknown", extra={"worker": self.slot})
+                except Exception:
+                    log.exception("defect while hearing a worker", extra={"worker": self.slot})
         if not self._answer.done():
             self._answer.set_exception(ServingError(f"worker {self.slot} ended before it was ready"))
 
@@ -148,11 +150,15 @@ class WorkerProcess:
         match message:
             case Ready(routed=routed):
                 self._take(routed)
-                self._answer.set_result(message)
+                if not self._answer.done():
+                    self._answer.set_result(message)
             case Routed():
                 self._take(message)
             case Failed(message=why):
-                self._answer.set_exception(ServingError(why))
+                if not self._answer.done():
+                    self._answer.set_exception(ServingError(why))
+                elif self.alive:
+                    log.error("worker failed; it ends by itself", extra={"worker": self.slot, "why": why})
 
     def _take(self, routed: Routed) -> None:
         self.routed = routed

@@ -156,7 +156,9 @@ def test_show_and_history_as_tables_and_json(steersman: Steersman, control: Cont
     assert ["4", "toy", "3", "2026-01-01T00:00:00Z", "ann", "set_share"] in [
         line.split()[:6] for line in history.out.splitlines()
     ]
+    assert not control.asked[-1][1].with_documents
     assert steersman("deploy", "history", "toy", "--json").json["entries"][0]["reason"] == "no harm"
+    assert control.asked[-1][1].with_documents
     assert [asked[1].policy for asked in control.asked] == ["", "toy", "", "toy"]
 
 

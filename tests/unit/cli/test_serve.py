@@ -38,6 +38,7 @@ def test_every_setting_is_an_option() -> None:
 def test_options_show_the_defaults_of_their_settings() -> None:
     words = {"trusted_network": {"untrusted": False}, "require_signature": {"if a key is trusted": None}}
     words |= {"store": {"SQLite there": ""}, "keyring": {"one there": None}}
+    words |= {"max_worker_bytes": {"0; native: 2 GiB": None}}
     for name, option in options().items():
         if not isinstance(option.show_default, str):
             continue

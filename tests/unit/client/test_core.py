@@ -26,7 +26,7 @@ from steersman.client.errors import (
     ServerUnavailableError,
     UnauthenticatedError,
 )
-from steersman.client.failures import Failure
+from steersman.client.failures import Failure, read_failure
 from steersman.v1 import policy_pb2 as pb
 from unit.client.conftest import FakeWorld
 
@@ -271,3 +271,25 @@ def test_both_drivers_perform_the_same_effects() -> None:
     assert wires[0].log == wires[1].log
     assert [(rpc, replica) for rpc, replica, _, _ in wires[0].log] == [("Act", 0), ("GetPolicy", 1)]
     assert world.sleeps == [0.5, 0.5]
+
+
+class Ended(Refused):
+    """As grpcio raises what a server that stops had not begun: without details, without metadata."""
+
+    def code(self) -> StatusCode:
+        return StatusCode.CANCELLED
+
+    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+
+def test_a_call_that_a_server_leaves_unasked_found_nobody_there() -> None:
+    assert read_failure(Ended()).code is StatusCode.UNAVAILABLE
+
+
+def test_a_hint_in_our_own_words_is_as_good_as_grpcs() -> None:
+    class Busy(Refused):
+        def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+            return (("steersman-retry-after-ms", "20"),)
+
+    assert read_failure(Busy()).pushback == 0.02

@@ -97,7 +97,7 @@ def test_the_marks_of_failures_are_the_servers() -> None:
     from steersman.client import failures
     from steersman.serving.rpc import status
 
-    for name in ("REASON", "ROW", "RETRYABLE", "PUSHBACK"):
+    for name in ("REASON", "ROW", "RETRYABLE", "PUSHBACK", "RETRY_AFTER"):
         key = f"{name}_METADATA_KEY"
         assert getattr(failures, key) == getattr(status, key)
 

@@ -41,7 +41,7 @@ def test_every_step_has_a_heading_and_a_duration(ci: Ci) -> None:
     done = ci()
     assert done.returncode == 0, done.stdout + done.stderr
     headings = re.findall(r"^=== (.+): ", done.stdout, re.MULTILINE)
-    assert len(headings) == 12
+    assert len(headings) == 13
     for heading in headings:
         assert (
             len(re.findall(rf"^ +\d+ s  {heading}$", done.stdout, re.MULTILINE)) == 2

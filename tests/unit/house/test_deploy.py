@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from steersman.serving.exposure import check_exposure
-from steersman.serving.rollout.deployment import read_deployment
+from steersman.serving.rollout.deployment import parse_deployment, read_deployment_text
 from steersman.serving.settings import ServerSettings, load_settings
 
 GRPC_PORT, HTTP_PORT = 50051, 8080
@@ -129,7 +129,8 @@ def test_the_example_settings_are_accepted_and_show_every_setting_with_its_defau
 
 
 def test_the_example_deployment_is_accepted(root: Path) -> None:
-    deployment = read_deployment(root / "deploy" / "cartpole.yaml")
+    file = root / "deploy" / "cartpole.yaml"
+    deployment = parse_deployment(read_deployment_text(file), where=str(file))
     assert deployment.policy == "cartpole"
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steersman.monitoring.blocks import BlockSpec
-from steersman.monitoring.counters import MAGIC, Layout, Segment, Slot, read_layout
+from steersman.monitoring.counters import LAYOUT_VERSION, MAGIC, Layout, Segment, Slot, read_layout
 from steersman.monitoring.errors import MonitoringError
 
 ADDITIONS = st.lists(
@@ -116,10 +116,10 @@ def test_names_of_any_length_fit(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a counter file of layout 2"),
-        (b"something else entirely" * 9, "not a counter file of layout 2"),
+        (b"", f"not a counter file of layout {LAYOUT_VERSION}"),
+        (b"something else entirely" * 9, f"not a counter file of layout {LAYOUT_VERSION}"),
         (
-            MAGIC + (2).to_bytes(8, "little") + bytes(64),
+            MAGIC + (LAYOUT_VERSION + 1).to_bytes(8, "little") + bytes(64),
             "from the installation that the supervisor runs from",
         ),
     ],

@@ -14,6 +14,8 @@ from steersman.monitoring.errors import MonitoringError
 from steersman.monitoring.recorder import Recorder, Rows
 from steersman.monitoring.reference import build_reference
 
+ASSIGNED = ("none", "episode", "token")
+
 
 def view_of(spec):
     return BlockView.of(np.zeros(spec.cells, np.int64), PlacedBlock(spec=spec, offset=0))
@@ -29,15 +31,18 @@ def test_counts_equal_those_of_a_loop(spec_, contract, reference, rows, seed):
     view = view_of(spec_)
     recorder = Recorder(view, {"greedy": reference}, contract)
     columns = [codes(rng, rows, 3) for _ in range(3)]
+    _, fallbacks, errors = columns
     x = rng.normal(size=(rows, 3)) * 3
     x[rng.random(x.shape) < 0.1] = np.nan
     actions, answered = rng.integers(0, 3, rows), rng.random(rows) < 0.8
-    recorder.record(Rows("greedy", columns[0], x, actions, columns[1], columns[2], answered, starts=4))
+    starts, assigned = rng.random(rows) < 0.2, codes(rng, rows, len(ASSIGNED))
+    recorder.record(Rows("greedy", columns[0], x, actions, fallbacks, errors, answered, starts, assigned))
     for counts, column in zip(
         (view.sources, view.fallback_reasons, view.error_reasons), columns, strict=True
     ):
         assert counts.tolist() == [column.tolist().count(code) for code in range(3)]
-    assert (view.modes.tolist(), view.episodes.tolist()) == ([rows], [4])
+    assert (view.modes.tolist(), view.episodes.tolist()) == ([rows], [starts.sum()])
+    assert view.assignments.tolist() == [assigned.tolist().count(code) for code in range(len(ASSIGNED))]
     assert (view.observation_cells[0] == count_cells(x, reference.feature_edges)).all()
     assert view.action_cells[0, 0].tolist() == [actions[answered].tolist().count(k) for k in range(3)]
 
@@ -45,6 +50,7 @@ def test_counts_equal_those_of_a_loop(spec_, contract, reference, rows, seed):
 @pytest.fixture(scope="module")
 def spec_(contract):
     plain = BlockSpec(policy="p", version=1, lane="a", sources=("n", "p", "f"), reasons=("", "d", "m"))
+    plain = plain.model_copy(update={"assigned_by": ASSIGNED})
     return plain.watching(contract, ("greedy",))
 
 
@@ -54,12 +60,16 @@ def test_columns_that_say_nothing_are_left_out(spec, contract, reference):
     Recorder(view, {"greedy": reference}, contract).record(rows)
     assert not view.fallback_reasons.any()
     assert not view.error_reasons.any()
+    assert not view.assignments.any()
+    assert not view.episodes.any()
     assert view.action_cells[0, 0, 0] == 4
 
 
 def test_a_mode_without_reference_is_decided_but_not_binned(spec, contract, reference):
     view = view_of(spec)
-    rows = Rows("sampled", np.ones(4, np.int8), np.zeros((4, 3)), np.zeros(4, np.int64), starts=1)
+    rows = Rows(
+        "sampled", np.ones(4, np.int8), np.zeros((4, 3)), np.zeros(4, np.int64), starts=np.ones(4, np.bool_)
+    )
     Recorder(view, {"greedy": reference}, contract).record(rows)
     assert view.sources.tolist() == [0, 4, 0]
     assert not view.modes.any()

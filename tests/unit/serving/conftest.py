@@ -23,6 +23,7 @@ from steersman.serving.rollout.deployment import Deployment
 from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.tokens import TokenCodec
 from steersman.serving.routing import RoutingTable
+from steersman.serving.shadow import ShadowRunner
 from support.toy_bundle import box_contract, discrete_contract, publish_toy
 
 SALT = bytes(range(32))
@@ -32,20 +33,28 @@ KEYRING = Keyring(current=1, keys={1: SALT.hex()})
 class Kit:
     """An engine over a repository, and its counters."""
 
-    def __init__(self, root: Path, deployments: Sequence[dict[str, Any]], max_rows: int = 4096) -> None:
+    def __init__(
+        self,
+        root: Path,
+        deployments: Sequence[dict[str, Any]],
+        max_rows: int = 4096,
+        shadows: ShadowRunner | None = None,
+    ) -> None:
         self.now = 1_700_000_000.0
         segment = Segment.create(root / "counters", counters_layout(1, 100_000))
         parsed = {str(d["policy"]): Deployment.model_validate(d) for d in deployments}
         planner = Planner(root / "bundles", parsed, (), segment.allocator())
         self.plan: Plan = planner.plan(generation=1)
         slot = Slot.open(segment.path, 0)
-        self.engine = Engine(SALT, EpisodeKeeper(TokenCodec(KEYRING), 3600.0, lambda: self.now), max_rows)
+        episodes = EpisodeKeeper(TokenCodec(KEYRING), 3600.0, lambda: self.now)
+        self.engine = Engine(SALT, episodes, max_rows, shadows)
         self.engine.swap(Loader(slot.block, root).load(self.plan.snapshot, RoutingTable()))
         self._segment = segment
 
-    def counts(self, policy: str = "toy") -> BlockView:
-        """What has been counted for a policy."""
-        placed = next(lane.placed for lane in self.plan.lanes if lane.policy == policy)
+    def counts(self, policy: str = "toy", lane: str = "stable") -> BlockView:
+        """What has been counted for a policy in a lane."""
+        lanes = [found for found in self.plan.lanes if found.policy == policy]
+        placed = next(found.placed for found in lanes if found.route.lane == lane)
         return self._segment.total(placed)
 
 

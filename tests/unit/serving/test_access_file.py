@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 
 import pytest
 
 from steersman.bundle.errors import UsageError
-from steersman.serving.access import new_token, token_hash
+from steersman.serving import access_file
+from steersman.serving.access import AccessList, new_token, token_hash
 from steersman.serving.access_file import AccessFile, read_access
 
 HASH = token_hash("stm_a")
@@ -45,6 +47,10 @@ def test_yaml_and_json_are_read(path: Path, text: str) -> None:
     [
         ("", "got None"),
         ("callers: [", "tokens.yaml:1: not YAML"),
+        ("callers:\n  - {name: a, role: decide, sha256: 2024-13-45}\n", "a value cannot be read"),
+        ("callers: !!int x", "a value cannot be read"),
+        ("callers: !!timestamp x", "a value cannot be read"),
+        ("[" * 100_000, "a value cannot be read"),
         ("callers:\n  - {name: a, role: decide, sha256: 5}\n", "callers[0].sha256: not the hash of a token"),
         ("callers:\n  - {name: a, role: decide}\n", "must have either sha256 or certificate"),
         ("callers:\n  - {name: a, role: decide, shar256: a}\n", "callers[0].shar256: unknown field"),
@@ -97,6 +103,48 @@ def test_a_broken_or_missing_file_keeps_the_callers_and_is_logged_once(
     assert [record.message for record in caplog.records] == ["callers unchanged: their file is wrong"] * 2
     path.write_text(OTHER)
     assert file.changed()
+
+
+class Watched(AccessFile):
+    """Tells when it has looked."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.looked = asyncio.Event()
+
+    def changed(self) -> bool:
+        try:
+            return super().changed()
+        finally:
+            self.looked.set()
+
+
+async def test_following_outlives_every_file_and_every_defect(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A caller that is taken out after a broken file, and is not told of at the first attempt, is out."""
+    monkeypatch.setattr(access_file, "POLL_S", 0.0)
+    file, told = Watched(path), asyncio.Queue[AccessList]()
+    attempts = 0
+
+    def tell(access: AccessList) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise OSError(attempts)
+        told.put_nowait(access)
+
+    following = asyncio.create_task(file.follow(tell))
+    async with asyncio.timeout(30):
+        rewrite(path, ONE.replace(HASH, "2024-13-45"))
+        file.looked.clear()
+        await file.looked.wait()
+        rewrite(path, OTHER)
+        assert [caller.name for caller in (await told.get()).callers] == ["ops"]
+    assert not following.done()
+    following.cancel()
+    said = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert said == ["callers unchanged: their file is wrong", "defect while looking at the callers"]
 
 
 def test_a_file_that_everybody_may_read_is_warned_of(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,9 +18,15 @@ from steersman.serving.rollout.assignment import arm_buckets, bucket, canary_buc
 from steersman.serving.rollout.deployment import CANARY, Deployment, parse_deployment
 from steersman.serving.rollout.errors import ChangeRefusedError
 from steersman.serving.rollout.state import DeploymentState
+from steersman.serving.rollout.yaml_text import PlainLoader
 
 SHARES = st.floats(min_value=0, max_value=1)
 NEWEST = 9
+YAML_PARTS = [
+    *("policy: toy", "labels: ", "serve: ", "2024-13-45", "x", "1:99", "0x", "<<: ", "!!python/name:os "),
+    *("!!int ", "!!float ", "!!bool ", "!!timestamp ", "!!binary ", "!!set ", "!!omap ", "!!pairs "),
+    *("? ", "- ", "[", "]", "{", "}", ": ", ", ", "\n", "  ", '"', "&a ", "*a "),
+]
 
 
 def ids() -> Callable[[], str]:
@@ -217,8 +225,34 @@ def test_a_document_survives_being_stored() -> None:
         ("policy: toy\npolicy: tow", "twice"),
         ("[" * 100_000, "not YAML"),
         ("policy: toy\nlanes: {stable: {version: gone}}", "not in labels"),
+        ("policy: 2024-13-45", "not of the kind"),
+        ("policy: !!int x", "not of the kind"),
+        ("policy: !!timestamp x", "not of the kind"),
+        ("policy: !!float x", "not of the kind"),
+        ("policy: !!bool x", "not of the kind"),
+        (f"policy: {'1' * 5000}", "not of the kind"),
+        (f"policy: 0x{'f' * 5000}", "cannot be shown"),
+        ("{[a]: 1}", "not YAML"),
+        ("? [a]\n: 1\n? [a]\n: 2", "not YAML"),
+        (f"policy: toy\nlabels: {{{', '.join(f'a{i}: 1' for i in range(257))}}}", "labels"),
+        (f"policy: toy\nserve: {{specific: {[*range(1, 66)]}}}", "specific"),
     ],
 )
 def test_hostile_or_mistaken_documents_end_in_a_line(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
+        parse_deployment(text, where="text")
+
+
+def test_keys_are_compared_in_linear_time() -> None:
+    """A quadratic comparison of so many takes minutes."""
+    node = yaml.MappingNode("m", [(key := yaml.ScalarNode("s", str(i)), key) for i in range(100_000)])
+    with pytest.raises(yaml.YAMLError, match="'7' is there twice"):
+        PlainLoader("").construct_mapping(
+            yaml.MappingNode("m", [*node.value, (yaml.ScalarNode("s", "7"), yaml.ScalarNode("s", "7"))])
+        )
+
+
+@given(st.text(max_size=200) | st.lists(st.sampled_from(YAML_PARTS), max_size=12).map("".join))
+def test_no_text_ends_in_anything_but_a_line(text: str) -> None:
+    with suppress(UsageError):
         parse_deployment(text, where="text")

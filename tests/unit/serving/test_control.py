@@ -112,11 +112,39 @@ async def test_a_rollback_without_a_rollout_goes_back(kit: ControlKit, stub: Any
     assert kit.lanes()[1] == ("canary", 2, "open")
 
 
+async def test_a_rollback_asked_for_twice_does_not_bring_back_what_was_fled_from(
+    kit: ControlKit, stub: Any
+) -> None:
+    for document in (STABLE, CANARY):
+        await stub.ApplyDeployment(apply(document))
+    await stub.Promote(pb.PromoteRequest(policy="toy", change=change()))
+    request = pb.RollbackRequest(policy="toy", change=change())
+    assert not (await stub.Rollback(request)).unchanged
+    again = await stub.Rollback(request)
+    assert again.unchanged
+    assert not again.changes
+    assert kit.lanes() == [("stable", 1, "open"), ("stable", 3, "draining")]
+
+
+async def test_a_document_that_is_no_data_is_refused(stub: Any) -> None:
+    for document in ("policy: 2024-13-45", "policy: !!timestamp x", "policy: 0x" + "f" * 5000):
+        assert (await failure(stub.ApplyDeployment(apply(document))))[0] == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_history_has_documents_for_who_asks(stub: Any) -> None:
+    await stub.ApplyDeployment(apply(CANARY))
+    (brief,) = (await stub.GetHistory(pb.GetHistoryRequest())).entries
+    assert (brief.document, brief.rollout_id, brief.epoch) == ("", "r1", 1)
+    (whole,) = (await stub.GetHistory(pb.GetHistoryRequest(with_documents=True))).entries
+    assert json.loads(whole.document)["policy"] == "toy"
+
+
 async def test_a_dry_run_tells_and_changes_nothing(kit: ControlKit, stub: Any) -> None:
     before = kit.director.plan
     answer = await stub.ApplyDeployment(apply(CANARY, dry_run=True))
-    assert answer.unchanged
+    assert (answer.unchanged, answer.dry_run) == (True, True)
     assert len(answer.changes) == 3
+    assert [lane.role for lane in answer.deployment.lanes][:2] == ["open", "open"]
     assert [(lane.lane, lane.workers_ready) for lane in answer.deployment.lanes][:2] == [
         ("stable", 0),
         ("canary", 0),
@@ -128,6 +156,7 @@ async def test_a_dry_run_tells_and_changes_nothing(kit: ControlKit, stub: Any) -
 async def test_the_same_again_is_no_revision(stub: Any) -> None:
     await stub.ApplyDeployment(apply(CANARY))
     again = await stub.ApplyDeployment(apply(CANARY))
+    assert not again.dry_run
     assert (again.unchanged, list(again.changes), again.deployment.revision) == (True, [], 1)
 
 
@@ -169,7 +198,7 @@ async def test_another_host_s_change_is_seen_and_never_written_over(
         ("{policy: toy, lnaes: {}}", "INVALID_ARGUMENT", "deployment_invalid", "Did you mean lanes"),
         ("[", "INVALID_ARGUMENT", "deployment_invalid", "not YAML"),
         ("", "INVALID_ARGUMENT", "document_size", "0 bytes"),
-        ("#" * 300_000, "INVALID_ARGUMENT", "document_size", "300000 bytes"),
+        ("#" * 70_000, "INVALID_ARGUMENT", "document_size", "70000 bytes"),
         (
             "{policy: toy, lanes: {canary: {version: 2, share: .nan}}}",
             "INVALID_ARGUMENT",

@@ -238,6 +238,91 @@ def test_a_policy_moves_between_inline_and_thread_with_the_routing_table(engine:
     assert submit(to, call(2)).threads == {threading.get_ident()}
 
 
+def test_quick_calls_of_too_many_rows_together_get_the_fallback(engine: SlowEngine) -> None:
+    to = dispatcher(engine, max_waiting_rows=3)
+    calls = [call(tag, "quick") for tag in range(5)]
+    reasons = [reason for _, reason in submit(to, *calls).wait()]
+    assert reasons == [Reason.NONE] * 3 + [Reason.OVERLOAD] * 2
+
+
+def test_or_are_refused_likewise_with_a_hint(engine: SlowEngine) -> None:
+    engine.routing.policies["quick"] = policy("inline", overload="reject")
+    first, second = submit(dispatcher(engine, 3), call(1, "quick", rows=3), call(2, "quick")).wait()
+    assert first == (1, Reason.NONE)
+    assert (second.code, second.retryable) == (Code.RESOURCE_EXHAUSTED, True)
+    assert 0 < second.retry_after_s < 1
+
+
+def test_a_call_of_many_rows_of_a_quick_model_runs_on_a_thread(engine: SlowEngine) -> None:
+    engine.routing.policies["quick"] = policy("auto", timings={1: 1e-4, 32: 1e-3})
+    to = dispatcher(engine, 100_000)
+    large = submit(to, call(1, "quick", rows=4096))
+    assert begun(engine) == [1]
+    assert submit(to, call(2, "quick", rows=32)).threads == {threading.get_ident()}
+    engine.go.release()
+    assert large.wait() == [(1, Reason.NONE)]
+    assert threading.get_ident() not in large.threads
+
+
+def test_what_is_decided_at_once_is_cut_so_that_no_piece_takes_long(engine: SlowEngine) -> None:
+    engine.routing.policies["quick"] = policy("auto", timings={1: 1e-4, 32: 1e-3})  # 160 rows take 5 ms
+    pieces: list[list[int]] = []
+    whole = engine.decide
+
+    def noted(calls: Sequence[Call], claim: Claim | None = None) -> list[Any]:
+        pieces.append([item.tag for item in calls])
+        return whole(calls, claim)
+
+    engine.decide = noted  # type: ignore[method-assign]
+    caller = submit(dispatcher(engine), *(call(tag, "quick", rows=70) for tag in range(5)))
+    assert caller.wait() == [(tag, Reason.NONE) for tag in range(5)]
+    assert pieces == [[0, 1], [2, 3], [4]]
+
+
+def test_a_thread_that_was_forgotten_meanwhile_does_not_matter_to_a_refusal(engine: SlowEngine) -> None:
+    engine.routing.policies["slow"] = policy(overload="reject")
+    refused = dispatcher(engine)._refusal(call(1), Reason.OVERLOAD, 1)
+    assert isinstance(refused, CallError)
+    assert refused.code is Code.RESOURCE_EXHAUSTED
+
+
+class Broken(Caller):
+    """A sink with a defect."""
+
+    def wanted(self, place: int) -> bool:
+        raise ZeroDivisionError
+
+
+def test_a_defect_of_a_sink_fails_the_batch_and_the_thread_goes_on(engine: SlowEngine) -> None:
+    to, caller = dispatcher(engine), Broken(1)
+    to.submit([call(1)], caller)
+    assert [outcome.code for outcome in caller.wait()] == [Code.INTERNAL]
+    engine.go.release()
+    assert submit(to, call(2)).wait() == [(2, Reason.NONE)]
+
+
+def test_a_defect_of_the_queue_fails_who_waits_and_the_thread_goes_on(
+    engine: SlowEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = dispatcher(engine)
+    with monkeypatch.context() as patched:
+        patched.setattr("steersman.serving.waiting.BatchQueue.delay_ns", lambda queue, now: 1 // 0)
+        assert [outcome.code for outcome in submit(to, call(1), call(2)).wait()] == [Code.INTERNAL] * 2
+    engine.go.release()
+    assert submit(to, call(3)).wait() == [(3, Reason.NONE)]
+    assert to.busy_s() == 0
+
+
+def test_a_defect_of_the_timer_fails_the_calls_at_hand(
+    engine: SlowEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = dispatcher(engine)
+    monkeypatch.setattr(to, "_answer_near", lambda ours, now: 1 // 0)
+    caller = submit(to, call(1, deadline_s=0.2))
+    assert begun(engine) == [1]
+    assert [outcome.code for outcome in caller.wait()] == [Code.INTERNAL]
+
+
 def test_how_long_a_model_is_busy_is_told(engine: SlowEngine) -> None:
     to = dispatcher(engine)
     assert to.busy_s() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from steersman.serving.errors import CallError, Code
 from support.toy_bundle import WEIGHTS, publish_toy
 from unit.serving.conftest import Kit, make_call
 
@@ -32,3 +33,14 @@ def test_the_choice_between_variants_that_pass_is_remembered(tmp_path: Path) -> 
     made = Kit(tmp_path, [])
     assert made.engine.routing.ready("toy").stable.loaded.dropped == {}
     assert (tmp_path / "precision.json").exists()
+
+
+def test_no_other_lane_answers_for_a_stable_one_that_cannot_be_loaded(tmp_path: Path) -> None:
+    publish_toy(tmp_path / "bundles", certified=-WEIGHTS)
+    publish_toy(tmp_path / "bundles")
+    lanes = {"stable": {"version": 1}, "canary": {"version": 2, "share": 0.01}}
+    made = Kit(tmp_path, [{"policy": "toy", "lanes": lanes}])
+    (error,) = made.engine.decide([make_call([[1, 3, 2, 0]])])
+    assert isinstance(error, CallError)
+    assert error.code is Code.UNAVAILABLE
+    assert made.engine.routing.policy("toy").failures.keys() == {1}

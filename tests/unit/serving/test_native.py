@@ -291,3 +291,33 @@ def test_what_is_asked_of_callers_cannot_be_passed_by(kit: KitMaker) -> None:
     reception = Reception(cast("Dispatcher", Echo()), Admission(1), lambda *_: None, Limits())
     with pytest.raises(ServingError, match="neither TLS nor tokens"):
         Transports("native", (), reception, Address("127.0.0.1", 1), access=AccessList(callers=()))
+
+
+def test_a_call_that_was_queued_before_a_defect_is_answered_once() -> None:
+    rig = Rig([event(1, b"a"), event(2, b"b")], late=True)
+    queue = rig.dispatcher.submit
+
+    def broken(calls: Sequence[Any], sink: Any) -> None:
+        queue(calls, sink)
+        raise ZeroDivisionError
+
+    rig.dispatcher.submit = broken  # type: ignore[method-assign]
+    rig.run()
+    assert [code for code, _ in rig.front.failures.values()] == [13, 13]
+    (sink,) = rig.dispatcher.sinks
+    assert not sink.wanted(0)
+    sink.reply([0, 1], [b"late", b"late"])
+    assert rig.front.answers == {}
+    assert rig.admission.in_flight == 0
+    assert rig.counted == {("Act", Code.INTERNAL): 2}
+
+
+def test_beyond_the_bytes_that_may_be_in_flight_calls_are_refused() -> None:
+    rig = Rig([event(1, b"x" * 600), event(2, b"x" * 600), event(3, b"x" * 400)], late=True)
+    rig.admission._most_bytes = 1000
+    rig.run()
+    assert rig.front.failures[2][0] == 8
+    (sink,) = rig.dispatcher.sinks
+    assert rig.admission.bytes_in_flight == 1000
+    sink.reply([0, 1], [b"", b""])
+    assert (rig.admission.in_flight, rig.admission.bytes_in_flight) == (0, 0)

@@ -265,6 +265,20 @@ def test_a_policy_without_any_version_that_can_be_trusted_has_no_lanes(bench: Be
     assert isinstance(bench.last.failures["toy"], BundleCorruptError)
 
 
+def test_a_defect_shows_callers_nothing_of_the_inside(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(5, "I/O error", "/secret/folder")
+
+    monkeypatch.setattr(bench.planner.catalog, "version", broken)
+    bench.plan()
+    assert bench.last is not None
+    (problem,) = bench.last.problems
+    assert problem.message == "a defect was met while reading it; the server's log has the details"
+    assert "/secret/folder" in caplog.text
+
+
 def test_a_policy_whose_folder_goes_away_goes_on(bench: Bench, tmp_path: Path) -> None:
     publish_toy(bench.root, "other")
     bench.plan()
@@ -370,3 +384,15 @@ def _overwrite(root: Path, version: int) -> None:
     manifest = root / "toy" / str(version) / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"PPO"', '"A2C"'))
     Bundle.open(manifest.parent).verify()
+
+
+def test_a_version_that_lacks_a_mode_of_the_stable_one_may_not_answer_beside_it(root: Path) -> None:
+    contract = discrete_contract()
+    greedy = contract.model_copy(update={"outputs": ("action", "distribution", "value")})
+    publish_toy(root, contract=greedy)
+    bench = Bench(root)
+    assert summary(bench.plan(**canary(3, 4))) == [("stable", 3, "open")]
+    with pytest.raises(SteersmanError, match="no mode sampled"):
+        bench.planner.check(state(**canary(3, 4)))
+    shadowed = bench.plan(lanes={"stable": {"version": 3}, "shadow": {"version": 4}})
+    assert summary(shadowed) == [("stable", 3, "open"), ("shadow", 4, "shadow")]

@@ -148,7 +148,7 @@ class Wire:
         pump = StreamPump(Numbers(), self.submit, self.codes.append, most=most, ordered=ordered)
         self.running = asyncio.create_task(pump.run(self.incoming.get, self.answers.put))
 
-    def submit(self, call: Call) -> asyncio.Future[Any]:
+    def submit(self, call: Call, size: int = 0) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.decided.append((call.tag, future))
         return future

@@ -20,6 +20,7 @@ def encode_change(moved: Moved, director: Director) -> pb.DeploymentChange:
         deployment=encode_status(moved.state, director, moved.lanes),
         changes=moved.lines,
         unchanged=moved.unchanged,
+        dry_run=moved.dry_run,
     )
 
 
@@ -72,8 +73,8 @@ def problems(policy: str, director: Director) -> Iterable[str]:
     return dict.fromkeys(noted)
 
 
-def encode_entry(entry: Entry) -> pb.HistoryEntry:
-    """An entry of the history."""
+def encode_entry(entry: Entry, *, with_document: bool) -> pb.HistoryEntry:
+    """An entry of the history, with the deployment that it made or without."""
     return pb.HistoryEntry(
         id=entry.id,
         policy=entry.policy,
@@ -83,8 +84,9 @@ def encode_entry(entry: Entry) -> pb.HistoryEntry:
         action=entry.action,
         reason=entry.reason,
         changes=entry.changes,
-        document=entry.document,
+        document=entry.document if with_document else "",
         rollout_id=entry.rollout_id,
+        epoch=entry.epoch,
     )
 
 
@@ -104,4 +106,5 @@ def _lane(lane: PlannedLane, routed: Iterable[Routed]) -> pb.LaneStatus:
         digest=route.digest,
         workers_ready=ready,
         draining=route.role == "draining",
+        role=route.role,
     )

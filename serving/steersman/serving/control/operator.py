@@ -22,6 +22,7 @@ from steersman.serving.rollout.state import DeploymentState
 SETTLE_S = 2.0
 """Longest wait for the workers before a change is answered."""
 DOCUMENT = "deployment"
+ROLLBACK = "rollback"
 Move = Callable[[DeploymentState], Coroutine[Any, Any, Transition]]
 
 
@@ -33,12 +34,14 @@ class Moved:
         state: The deployment after it.
         lines: What was changed.
         unchanged: Whether nothing was: a dry run, or it was so already.
+        dry_run: Whether nothing was to be.
         lanes: After a dry run, the lanes that it would give; None for those in force.
     """
 
     state: DeploymentState
     lines: tuple[str, ...]
     unchanged: bool = False
+    dry_run: bool = False
     lanes: tuple[PlannedLane, ...] | None = None
 
 
@@ -65,7 +68,7 @@ class Operator:
         Raises:
             SteersmanError: It cannot be made; nothing was changed.
         """
-        wanted = parse_deployment(document, where=DOCUMENT)
+        wanted = await asyncio.to_thread(parse_deployment, document, where=DOCUMENT)
 
         async def move(state: DeploymentState) -> Transition:
             newest = await asyncio.to_thread(self._director.planner.newest, wanted.policy)
@@ -103,7 +106,8 @@ class Operator:
         Args:
             policy: Name of the policy.
             revision: The revision to go back to, with its rollout; 0 ends the rollout, or where there is
-                none goes back to what was stable one revision before.
+                none goes back to what was stable one revision before. Where that revision was made by a
+                rollback, nothing: what was fled from does not come back because somebody asks twice.
             asked: Who asks, and why.
             keep_episodes: Whether the episodes of closed lanes may end there.
 
@@ -114,12 +118,14 @@ class Operator:
         async def move(state: DeploymentState) -> Transition:
             if not revision and changes.has_rollout(state.deployment):
                 return changes.end_rollout(state, self._new_id, keep_episodes=keep_episodes)
+            if not revision and await self._made_by(state) == ROLLBACK:
+                return Transition(state, ())
             earlier = await self._earlier(state, revision or state.revision - 1)
             return changes.go_back(
                 state, earlier, self._new_id, whole=bool(revision), keep_episodes=keep_episodes
             )
 
-        return await self._change(policy, "rollback", asked, move)
+        return await self._change(policy, ROLLBACK, asked, move)
 
     async def history(self, policy: str, limit: int, before_id: int) -> list[Entry]:
         """What was changed, newest first.
@@ -128,6 +134,11 @@ class Operator:
             StoreError: The store cannot be used.
         """
         return await self._archive.use(lambda store: store.entries(policy, limit=limit, before_id=before_id))
+
+    async def _made_by(self, state: DeploymentState) -> str:
+        """The action that made a revision; empty where there is no entry of it."""
+        entry = await self._archive.use(lambda store: store.entry(state.policy, state.revision))
+        return "" if entry is None else entry.action
 
     async def _earlier(self, state: DeploymentState, revision: int) -> Deployment:
         entry = None
@@ -140,7 +151,8 @@ class Operator:
                 expected=f"1 to {state.revision}" if state.revision else "a deployment that was applied once",
                 hint="See its history.",
             )
-        return parse_deployment(entry.document, where=f"revision {revision}")
+        where = f"revision {revision}"
+        return await asyncio.to_thread(parse_deployment, entry.document, where=where)
 
     async def _change(self, policy: str, action: str, asked: Asked, move: Move) -> Moved:
         """The change, to its end even where its caller no longer waits."""
@@ -155,12 +167,12 @@ class Operator:
             state = await self._state(policy, asked.expected_revision)
             transition = await move(state)
             if not transition.lines:
-                return Moved(state, (), unchanged=True)
+                return Moved(state, (), unchanged=True, dry_run=asked.dry_run)
             cut = frozenset({policy}) if transition.cuts else frozenset[str]()
             before = director.before(cut)
             lanes = await asyncio.to_thread(director.planner.check, transition.state, before)
             if asked.dry_run:
-                return Moved(transition.state, transition.lines, unchanged=True, lanes=lanes)
+                return Moved(transition.state, transition.lines, unchanged=True, dry_run=True, lanes=lanes)
             at = unix_nanos(self._clock())
             change = Change(transition.state, action, asked.actor, asked.reason, transition.lines, at)
             await self._archive.use(lambda store: store.save(change))

@@ -10,6 +10,7 @@ from steersman.serving.control.requests import MAX_MESSAGE_BYTES
 from steersman.serving.control.servicer import ControlServicer
 from steersman.serving.errors import ServingError
 from steersman.serving.messages import TlsFiles
+from steersman.serving.rpc.parsing import parsing
 from steersman.serving.rpc.security import Gate
 from steersman.serving.rpc.tls import listen
 from steersman.v1 import control_pb2_grpc as rpc
@@ -50,7 +51,7 @@ class ControlServer:
                 ("grpc.max_concurrent_streams", MAX_STREAMS),
             ),
         )
-        rpc.add_ControlServiceServicer_to_server(servicer, self._server)
+        rpc.add_ControlServiceServicer_to_server(servicer, parsing(self._server))
         shown = f"[{host}]" if ":" in host else host
         try:
             found = listen(self._server, f"{shown}:{port}", tls)

@@ -103,7 +103,8 @@ class ControlServicer(rpc.ControlServiceServicer):
         async def work() -> pb.GetHistoryResponse:
             limit = read_limit(request)
             entries = await self._operator.history(request.policy, limit, request.before_id)
-            return pb.GetHistoryResponse(entries=map(encode_entry, entries))
+            whole = request.with_documents
+            return pb.GetHistoryResponse(entries=[encode_entry(e, with_document=whole) for e in entries])
 
         return await _answered("GetHistory", work, context)
 

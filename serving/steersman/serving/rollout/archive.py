@@ -34,11 +34,6 @@ class Archive:
         """Whether it is known, without opening it, that nothing was ever stored."""
         return not self._url and self._store is None and not self._file.exists()
 
-    @property
-    def opened(self) -> bool:
-        """Whether the store has been opened."""
-        return self._store is not None
-
     async def use(self, work: Callable[[Store], Result]) -> Result:
         """What `work` makes of the store, on a thread.
 

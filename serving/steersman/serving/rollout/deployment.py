@@ -41,7 +41,7 @@ from steersman.bundle.errors import UsageError
 from steersman.bundle.manifest import PolicyName
 from steersman.bundle.validation import Settings, validated
 from steersman.safety.settings import SafetySettings
-from steersman.serving.rollout.yaml_text import read_yaml
+from steersman.serving.rollout.yaml_text import UNREADABLE, read_yaml
 
 STABLE = "stable"
 CONTROL = "control"
@@ -51,6 +51,8 @@ PINNED = "pinned"
 """Lane of a version that is loaded only to be asked for by its number."""
 RESERVED = frozenset({STABLE, CONTROL, CANARY, SHADOW, PINNED, "latest"})
 MOST_ARMS = 16
+MOST_LABELS = 256
+MOST_SPECIFIC = 64
 
 Precision = Literal["auto", "fp32", "int8"]
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
@@ -129,7 +131,7 @@ class ServedVersions(Settings):
     """
 
     latest: Annotated[int, Field(ge=0, le=64)] | None = None
-    specific: tuple[VersionNumber, ...] | None = None
+    specific: Annotated[tuple[VersionNumber, ...], Field(max_length=MOST_SPECIFIC)] | None = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> ServedVersions:
@@ -175,7 +177,7 @@ class Deployment(Settings):
     lanes: Lanes = Lanes()
     arms: Annotated[Mapping[Label, ArmSettings], Field(max_length=MOST_ARMS)] = {}
     serve: ServedVersions | Literal["all"] = ServedVersions(latest=0)
-    labels: Mapping[Label, VersionNumber] = {}
+    labels: Annotated[Mapping[Label, VersionNumber], Field(max_length=MOST_LABELS)] = {}
     precision: Precision = "auto"
     batching: BatchingSettings = BatchingSettings()
     overload: Literal["fallback", "reject"] = "fallback"
@@ -231,15 +233,6 @@ def read_deployment_text(path: Path) -> str:
         raise UsageError("not UTF-8 text", where=str(path), expected="YAML") from None
 
 
-def read_deployment(path: Path) -> Deployment:
-    """Reads a deployment file.
-
-    Raises:
-        UsageError: The file is not there, is not YAML, or does not say a deployment.
-    """
-    return parse_deployment(read_deployment_text(path), where=str(path))
-
-
 def parse_deployment(text: str, *, where: str) -> Deployment:
     """A deployment from YAML or JSON.
 
@@ -251,4 +244,7 @@ def parse_deployment(text: str, *, where: str) -> Deployment:
     except yaml.YAMLError as error:
         line = str(error).replace("\n", " ")
         raise UsageError(f"not YAML: {line}", where=where) from None
-    return validated(Deployment, document, where=where)
+    try:
+        return validated(Deployment, document, where=where)
+    except UNREADABLE:  # such as a number of more digits than Python prints
+        raise UsageError("a value cannot be shown", where=where, expected="a deployment") from None

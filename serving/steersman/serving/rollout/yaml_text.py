@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import yaml
+
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+"""What PyYAML raises beside its own errors: for `2024-13-45`, `!!int x`, `!!timestamp x`, deep nesting."""
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -18,8 +22,8 @@ class PlainLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         """A mapping, unless a key occurs twice."""
-        keys = [key.value for key, _ in node.value]
-        if doubled := sorted({str(key) for key in keys if keys.count(key) > 1}):
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if doubled := sorted(key for key, times in keys.items() if times > 1):
             raise yaml.YAMLError(f"the key {doubled[0]!r} is there twice")
         return super().construct_mapping(node, deep)
 
@@ -34,3 +38,5 @@ def read_yaml(text: str) -> Any:
         return yaml.load(text, PlainLoader)  # noqa: S506  it is a safe loader
     except RecursionError:
         raise yaml.YAMLError("nested too deep") from None
+    except UNREADABLE:
+        raise yaml.YAMLError("a value is not of the kind that it looks like") from None

@@ -1,10 +1,11 @@
-"""How many calls are in flight in this worker, and whether there is room for one more."""
+"""How many calls, of how many bytes, are in flight in this worker, and whether there is room for one more."""
 
 from __future__ import annotations
 
 import threading
 
 from steersman.serving.errors import CallError, Code
+from steersman.serving.limits import Limits
 
 RETRY_S = 0.05
 
@@ -14,30 +15,44 @@ class Admission:
 
     Args:
         most: Most calls in flight.
+        most_bytes: Most bytes of their requests. A call that comes alone is admitted whatever its size.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, most_bytes: int = Limits().max_bytes_in_flight) -> None:
         self._most = most
+        self._most_bytes = most_bytes
         self._lock = threading.Lock()
         self._in_flight = 0
+        self._bytes = 0
 
     @property
     def in_flight(self) -> int:
         """Calls that were admitted and are not answered yet."""
         return self._in_flight
 
-    def enter(self) -> CallError | None:
-        """Admits a call, which must `leave` later; or says why not."""
-        with self._lock:
-            if self._in_flight < self._most:
-                self._in_flight += 1
-                return None
-        message = f"{self._most} calls are in flight, which is the most; try again later"
-        return CallError(
-            Code.RESOURCE_EXHAUSTED, "too_many_calls", message, retryable=True, retry_after_s=RETRY_S
-        )
+    @property
+    def bytes_in_flight(self) -> int:
+        """Bytes of their requests."""
+        return self._bytes
 
-    def leave(self, calls: int = 1) -> None:
-        """So many calls have been answered."""
+    def enter(self, size: int = 0) -> CallError | None:
+        """Admits a call of so many bytes, which must `leave` later; or says why not."""
+        with self._lock:
+            if self._in_flight >= self._most:
+                return _full("too_many_calls", f"{self._most} calls are in flight, which is the most")
+            if self._bytes and self._bytes + size > self._most_bytes:
+                return _full("too_many_bytes", f"{self._bytes} of {self._most_bytes} bytes are in flight")
+            self._in_flight += 1
+            self._bytes += size
+            return None
+
+    def leave(self, calls: int = 1, size: int = 0) -> None:
+        """So many calls, of so many bytes together, have been answered."""
         with self._lock:
             self._in_flight -= calls
+            self._bytes -= size
+
+
+def _full(reason: str, what: str) -> CallError:
+    message = f"{what}; try again later"
+    return CallError(Code.RESOURCE_EXHAUSTED, reason, message, retryable=True, retry_after_s=RETRY_S)

@@ -102,7 +102,7 @@ class _Futures:
             self._loop.call_soon_threadsafe(self._settle, places, outcomes)
 
     def wanted(self, place: int) -> bool:
-        return not self._futures[place].cancelled()
+        return not self._futures[place].done()
 
     def fail(self, error: Exception) -> None:
         for future in self._futures:

@@ -6,7 +6,7 @@ Arrays go over as they lie in memory: the processors that are supported are litt
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from time import perf_counter_ns
 from typing import Any
 
@@ -29,11 +29,12 @@ _MODES: Mapping[int, Mode] = {
     pb.ACTION_MODE_GREEDY: "greedy",
     pb.ACTION_MODE_SAMPLED: "sampled",
 }
-_EVIDENCE = {
+_EVIDENCE: Mapping[int, str] = {
     pb.EVIDENCE_VALUE: "value",
     pb.EVIDENCE_ENTROPY: "entropy",
     pb.EVIDENCE_DISTRIBUTION: "distribution",
 }
+_NO_EVIDENCE: frozenset[str] = frozenset()
 
 
 def decode_call(request: pb.ActRequest, arrived_ns: int = 0, deadline_ns: int = 0) -> Call:
@@ -56,7 +57,7 @@ def decode_call(request: pb.ActRequest, arrived_ns: int = 0, deadline_ns: int = 
         mode=_decode_mode(request.mode),
         version=request.version,
         version_label=request.version_label,
-        evidence=_decode_evidence(request),
+        evidence=_decode_evidence(request.evidence) if request.evidence else _NO_EVIDENCE,
         episode_ids=request.episode_ids,
         idempotency_keys=request.idempotency_keys,
         episode_tokens=request.episode_tokens,
@@ -92,16 +93,14 @@ def _decode_tensor(tensor: pb.Tensor, name: str) -> RawTensor:
         if tensor.data:
             raise invalid("tensor", f"{name} has both data and values; expected one of them")
         return RawTensor(np.array(tensor.values, np.float64), shape, typed=False)
-    dtype = DTYPES.get(tensor.dtype)
+    dtype, data = DTYPES.get(tensor.dtype), tensor.data
     if dtype is None:
-        raise invalid("tensor", f"{name} has data but no known dtype" if tensor.data else f"{name} is empty")
-    if len(tensor.data) % dtype.itemsize:
-        raise invalid(
-            "tensor", f"{name} has {len(tensor.data)} bytes; expected a multiple of {dtype.itemsize}"
-        )
+        raise invalid("tensor", f"{name} has data but no known dtype" if data else f"{name} is empty")
+    if len(data) % dtype.itemsize:
+        raise invalid("tensor", f"{name} has {len(data)} bytes; expected a multiple of {dtype.itemsize}")
     if dtype.kind == "b":
-        return RawTensor(_booleans(tensor.data), shape, typed=True)
-    return RawTensor(np.frombuffer(tensor.data, dtype), shape, typed=True)
+        return RawTensor(_booleans(data), shape, typed=True)
+    return RawTensor(np.frombuffer(data, dtype), shape, typed=True)
 
 
 def _booleans(data: bytes) -> NDArray[np.bool_]:
@@ -112,24 +111,24 @@ def _booleans(data: bytes) -> NDArray[np.bool_]:
 
 
 def _decode_mode(mode: int) -> Mode:
-    if mode not in _MODES:
+    known = _MODES.get(mode)
+    if known is None:
         raise invalid("mode", f"mode {mode} is unknown; expected greedy (1) or sampled (2)")
-    return _MODES[mode]
+    return known
 
 
-def _decode_evidence(request: pb.ActRequest) -> frozenset[str]:
-    if not request.evidence:
-        return frozenset()
-    unknown = set(request.evidence) - set(_EVIDENCE)
+def _decode_evidence(evidence: Iterable[int]) -> frozenset[str]:
+    unknown = set(evidence) - set(_EVIDENCE)
     if unknown:
         raise invalid("evidence", f"evidence {sorted(unknown)[:8]} is unknown; expected {sorted(_EVIDENCE)}")
-    return frozenset(_EVIDENCE[item] for item in request.evidence)
+    return frozenset(_EVIDENCE[item] for item in evidence)
 
 
 def uses_plain_numbers(request: pb.ActRequest) -> bool:
     """True when the caller wrote observations as plain numbers; the answer's action then is, too."""
-    tensors = request.observation_dict.values() if request.observation_dict else (request.observation,)
-    return any(tensor.values for tensor in tensors)
+    if not request.observation_dict:
+        return bool(request.observation.values)
+    return any(tensor.values for tensor in request.observation_dict.values())
 
 
 def encode_bytes(decisions: Decisions, request: pb.ActRequest) -> bytes:

@@ -70,7 +70,7 @@ class Handlers:
 
     async def _unary(self, name: str, answer: Answer, payload: bytes, context: Context) -> bytes:
         """One call: admitted, answered, counted. Whatever is not a `CallError` is a defect."""
-        if (full := self.reception.admission.enter()) is not None:
+        if (full := self.reception.admission.enter(len(payload))) is not None:
             await self._abort(name, full, context)
         try:
             encoded = await answer(payload, _details(context))
@@ -83,7 +83,7 @@ class Handlers:
             log.exception("defect while answering a call", extra={"method": name})
             await self._abort(name, defect(), context)
         finally:
-            self.reception.admission.leave()
+            self.reception.admission.leave(1, len(payload))
         self.reception.count(name, None)
         return encoded
 
@@ -116,14 +116,14 @@ class Handlers:
         finally:
             self.reception.admission.leave()
 
-    def _submit(self, call: Call) -> asyncio.Future[Outcome]:
+    def _submit(self, call: Call, size: int) -> asyncio.Future[Outcome]:
         """A call of a stream: each of them needs room, too."""
-        if (full := self.reception.admission.enter()) is not None:
+        if (full := self.reception.admission.enter(size)) is not None:
             refused: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
             refused.set_result(full)
             return refused
         future = self.batcher.submit(call)
-        future.add_done_callback(lambda _: self.reception.admission.leave())
+        future.add_done_callback(lambda _: self.reception.admission.leave(1, size))
         return future
 
     async def _abort(self, name: str, error: CallError, context: Context) -> NoReturn:

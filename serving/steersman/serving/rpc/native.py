@@ -124,14 +124,14 @@ class NativeServer:
         if isinstance(method, UnaryMethod):
             batch.answer(call_id, method.name, method.answer(payload, details))
             return
-        if (full := self._reception.admission.enter()) is not None:
+        if (full := self._reception.admission.enter(len(payload))) is not None:
             raise full
         try:
             request, call = method.decode(payload, details)
         except BaseException:
-            self._reception.admission.leave()
+            self._reception.admission.leave(1, len(payload))
             raise
-        batch.add(call_id, method, request, call)
+        batch.add(call_id, method, request, call, len(payload))
 
     def _check(self, payload: bytes, details: RequestDetails) -> None:
         """Whether a call shall be read at all. The library has answered those whose deadline has passed."""

@@ -14,7 +14,7 @@ from steersman.serving.rpc.methods import StreamSession
 
 Read = Callable[[], Awaitable[bytes | None]]
 Write = Callable[[bytes], Awaitable[None]]
-Submit = Callable[[Call], "asyncio.Future[Outcome]"]
+Submit = Callable[[Call, int], "asyncio.Future[Outcome]"]
 Finished = tuple[Any, "asyncio.Future[Outcome]"]
 
 
@@ -23,7 +23,7 @@ class StreamPump:
 
     Args:
         session: Its logic.
-        submit: Has calls decided.
+        submit: Has calls decided; is told the bytes of their requests, too.
         count: Told the failure (None for success) of every answer.
         most: Most calls in flight; then the stream is not read until an answer has been taken.
         ordered: Whether answers go out in the order of their requests.
@@ -79,7 +79,7 @@ class StreamPump:
             future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
             future.set_result(call)
         else:
-            future = self._submit(call)
+            future = self._submit(call, len(payload))
         if self._ordered:
             self._answers.put_nowait((request, future))
         self._pending.add(future)

@@ -22,6 +22,7 @@ from steersman.serving.routing import RoutingTable
 from steersman.serving.rpc.handlers import Handlers
 from steersman.serving.rpc.methods import Method
 from steersman.serving.rpc.oip.reflection import BothPools
+from steersman.serving.rpc.parsing import parsing
 from steersman.serving.rpc.security import Gate
 from steersman.serving.rpc.tls import listen
 
@@ -30,6 +31,12 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 KEEPALIVE_MS = 60_000
 KEEPALIVE_TIMEOUT_MS = 20_000
 MAX_STREAMS = 1024
+MAX_PENDING = 16_384
+"""Calls that the library holds until the event loop takes them, before it begins to cancel some, anybody's.
+By itself it does so from 1,000 on, which one connection that floods reaches."""
+POLL_S = 0.01
+FLUSH_S = 0.2
+"""The last answers were given, but may still be on their way to the socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class GrpcioServer:
     ) -> None:
         self._names = {method.path: method.name for method in methods}
         self._count = handlers.reception.count
+        self._admission = handlers.reception.admission
         self._gate = None if access is None else Gate(access, self._refused)
         self._server = grpc.aio.server(
             interceptors=[self._gate] if self._gate else None, options=_options(limits)
@@ -88,7 +96,7 @@ class GrpcioServer:
         self._health = health_aio.HealthServicer()
         self._services = sorted({method.path[1:].partition("/")[0] for method in methods})
         self._server.add_generic_rpc_handlers(handlers.generic(methods))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, parsing(self._server))
         reflection.enable_server_reflection(
             (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME),
             self._server,
@@ -123,8 +131,16 @@ class GrpcioServer:
         await asyncio.sleep(lame_duck_s)
 
     async def stop(self, grace_s: float) -> None:
-        """Takes no new calls and finishes what is in flight."""
-        await self._server.stop(grace_s)
+        """Takes no new calls and finishes what is in flight, for at most so long.
+
+        Who only watches health would use up the grace: the library waits for every stream.
+        """
+        stopping = asyncio.create_task(self._server.stop(grace_s))
+        while self._admission.in_flight and not stopping.done():  # noqa: ASYNC110  any thread counts there
+            await asyncio.sleep(POLL_S)
+        await asyncio.wait((stopping,), timeout=FLUSH_S)
+        await self._server.stop(None)
+        await stopping
 
 
 def _options(limits: Limits) -> tuple[tuple[str, int], ...]:
@@ -133,6 +149,8 @@ def _options(limits: Limits) -> tuple[tuple[str, int], ...]:
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.server.max_pending_requests", MAX_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 1),

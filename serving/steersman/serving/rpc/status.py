@@ -22,6 +22,11 @@ RETRYABLE_METADATA_KEY = "steersman-retryable"
 PUSHBACK_METADATA_KEY = "grpc-retry-pushback-ms"
 """Trailing metadata with the milliseconds to wait before another try (gRPC A6: clients' libraries obey)."""
 
+RETRY_AFTER_METADATA_KEY = "steersman-retry-after-ms"
+"""The same once more: the native transport's library lets nobody but itself say what begins with `grpc-`."""
+
+RESERVED = "grpc-"
+
 STATUS: Mapping[Code, grpc.StatusCode] = {code: grpc.StatusCode[code.name] for code in Code}
 
 REASON_CODES: Mapping[Reason, Code] = {
@@ -47,7 +52,8 @@ def trailing_metadata(error: CallError) -> tuple[tuple[str, str], ...]:
     marks = ((ROW_METADATA_KEY, error.row), (RETRYABLE_METADATA_KEY, error.retryable))
     metadata = [(REASON_METADATA_KEY, error.reason), *((key, "1") for key, marked in marks if marked)]
     if error.retry_after_s:
-        metadata.append((PUSHBACK_METADATA_KEY, str(math.ceil(error.retry_after_s * 1e3))))
+        milliseconds = str(math.ceil(error.retry_after_s * 1e3))
+        metadata += [(PUSHBACK_METADATA_KEY, milliseconds), (RETRY_AFTER_METADATA_KEY, milliseconds)]
     return tuple(metadata)
 
 

@@ -43,6 +43,7 @@ def encode_plainly(decisions: Decisions, correlation_id: int) -> bytes | None:
     if rows > MOST_ROWS or decisions.errors or decisions.interventions or _has_evidence(decisions):
         return None
     action = decisions.actions.tobytes()
+    ids, log_probs, propensities = _column_heads(rows)
     parts = [
         _action_head(decisions.actions.dtype, decisions.actions.shape, len(action)),
         action,
@@ -52,7 +53,12 @@ def encode_plainly(decisions: Decisions, correlation_id: int) -> bytes | None:
             decisions.versions.tobytes(),
             tuple(decisions.lanes),
         ),
-        *_heads(rows, decisions),
+        ids,
+        decisions.decision_ids.tobytes(),
+        log_probs,
+        decisions.log_probs.tobytes(),
+        propensities,
+        decisions.propensities.tobytes(),
     ]
     if decisions.episode_tokens:
         parts += [field for token in decisions.episode_tokens for field in (_head(_TOKEN, len(token)), token)]
@@ -65,21 +71,9 @@ def _has_evidence(decisions: Decisions) -> bool:
     return not (decisions.values is None is decisions.entropies is decisions.distribution)
 
 
-def _heads(rows: int, decisions: Decisions) -> tuple[bytes, ...]:
-    """The columns that lie in memory as they go over the wire, each behind its head."""
-    ids, log_probs, propensities = _column_heads(rows)
-    return (
-        ids,
-        decisions.decision_ids.tobytes(),
-        log_probs,
-        decisions.log_probs.tobytes(),
-        propensities,
-        decisions.propensities.tobytes(),
-    )
-
-
 @lru_cache(maxsize=MOST_ROWS)
 def _column_heads(rows: int) -> tuple[bytes, bytes, bytes]:
+    """What stands before the columns that go over the wire as they lie in memory."""
     return _head(_DECISION_IDS, 16 * rows), _head(_LOG_PROBS, 4 * rows), _head(_PROPENSITIES, 8 * rows)
 
 
