@@ -10,8 +10,8 @@ from benchmarks.engine_parts import BARE, GUARD, MASK, RECORD, parts
 from benchmarks.errors import BenchmarkError
 from benchmarks.policies import DEMO, REFERENCE, WIDE, PolicyShape
 from benchmarks.timing import median_ratio, time_in_turn
+from steersman.serving.deciding.engine import Engine
 from steersman.serving.decision import SOURCE_CODE, Decisions, Source
-from steersman.serving.engine import Engine
 
 DECIDE, ONE_CALL = "decide", "decide, one call"
 BATCHES = (1, 64)

@@ -9,17 +9,17 @@ import numpy as np
 from benchmarks.exchange import make_request
 from benchmarks.policies import PolicyShape
 from steersman.monitoring.counters import DEFAULT_SLOT_CELLS, Segment, Slot
-from steersman.serving.call import Call
 from steersman.serving.counting import counters_layout
-from steersman.serving.engine import Engine
-from steersman.serving.episodes import EpisodeKeeper
-from steersman.serving.loader import Loader
-from steersman.serving.planning import Planner
+from steersman.serving.deciding.call import Call
+from steersman.serving.deciding.engine import Engine
+from steersman.serving.deciding.episodes import EpisodeKeeper
+from steersman.serving.deciding.routing import RoutingTable
+from steersman.serving.deciding.runtime import LaneRuntime
+from steersman.serving.loading.loader import Loader
+from steersman.serving.planning.planner import Planner
 from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.tokens import TokenCodec
-from steersman.serving.routing import RoutingTable
 from steersman.serving.rpc.convert import decode_call
-from steersman.serving.runtime import LaneRuntime
 from steersman.v1 import policy_pb2 as pb
 
 SALT = bytes(range(32))

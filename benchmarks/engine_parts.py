@@ -19,14 +19,14 @@ from steersman.bundle.features import feature_matrix
 from steersman.bundle.session import usual_outputs
 from steersman.monitoring.recorder import Rows
 from steersman.safety.masks import all_false_segments, permits
-from steersman.serving.batch import Columns, join
-from steersman.serving.call import Call
+from steersman.serving.deciding.batch import Columns, join
+from steersman.serving.deciding.call import Call
+from steersman.serving.deciding.engine import Engine
+from steersman.serving.deciding.runtime import LaneRuntime
 from steersman.serving.decision import SOURCE_CODE, Decisions, Source
-from steersman.serving.engine import Engine
 from steersman.serving.rpc.convert import encode_bytes
 from steersman.serving.rpc.methods import RequestDetails
 from steersman.serving.rpc.policy import decode_act
-from steersman.serving.runtime import LaneRuntime
 
 BARE, MODEL, RECORD = "bare ONNX Runtime", "model", "record"
 DECODE, ENCODE = "decode", "encode"

@@ -248,7 +248,9 @@ def test_a_worker_imports_nothing_that_it_does_not_need() -> None:
 
 
 def test_the_supervisor_imports_no_torch() -> None:
-    code = "import json, sys, steersman.serving.supervisor; print(json.dumps(sorted(sys.modules)))"
+    code = (
+        "import json, sys, steersman.serving.supervising.supervisor; print(json.dumps(sorted(sys.modules)))"
+    )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = {name.partition(".")[0] for name in json.loads(printed)}
     assert loaded & {"torch", "onnx", "stable_baselines3", "sb3_contrib", "gymnasium"} == set()

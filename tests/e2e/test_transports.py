@@ -212,7 +212,7 @@ def test_a_slow_model_runs_on_a_thread(repository: Path, tmp_path: Path) -> None
         assert [call.result().action.values[0] for call in pending] == [i % 3 for i in range(120)]
 
 
-@pytest.mark.parametrize("module", ["steersman.serving.worker", "steersman.serving.supervisor"])
+@pytest.mark.parametrize("module", ["steersman.serving.worker", "steersman.serving.supervising.supervisor"])
 def test_no_process_imports_what_it_has_no_use_for(module: str) -> None:
     """What is imported is resident memory, and time to start."""
     listing = f"import sys, {module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"

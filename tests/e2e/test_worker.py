@@ -13,11 +13,11 @@ from steersman.monitoring.counters import Segment
 from steersman.serving.counting import counters_layout
 from steersman.serving.limits import Limits
 from steersman.serving.messages import Routed, Start
-from steersman.serving.planning import Planner
-from steersman.serving.ports import HeldPort
+from steersman.serving.planning.planner import Planner
 from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.snapshot import RoutingSnapshot
-from steersman.serving.worker_process import WorkerProcess
+from steersman.serving.supervising.ports import HeldPort
+from steersman.serving.supervising.worker_process import WorkerProcess
 from support.toy_bundle import publish_toy
 
 

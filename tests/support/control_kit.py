@@ -14,18 +14,18 @@ import grpc
 import grpc.aio
 
 from steersman.monitoring.blocks import Allocator
-from steersman.serving.access import AccessList
 from steersman.serving.control.operator import Operator
 from steersman.serving.control.server import ControlServer
 from steersman.serving.control.servicer import ControlServicer
-from steersman.serving.director import Director
-from steersman.serving.fleet import Fleet
-from steersman.serving.keeping import Keeper
 from steersman.serving.messages import Failure, LoadedLane, Routed
-from steersman.serving.planning import NOTHING_BEFORE, Planner
+from steersman.serving.planning.planner import NOTHING_BEFORE, Planner
 from steersman.serving.rollout.archive import Archive
 from steersman.serving.rollout.snapshot import RoutingSnapshot
 from steersman.serving.rollout.state import DeploymentState
+from steersman.serving.security.access import AccessList
+from steersman.serving.supervising.director import Director
+from steersman.serving.supervising.fleet import Fleet
+from steersman.serving.supervising.keeping import Keeper
 from steersman.v1.control_pb2_grpc import ControlServiceStub
 
 if TYPE_CHECKING:

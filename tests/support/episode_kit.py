@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from steersman.monitoring.counters import Segment, Slot
-from steersman.serving.call import Call
 from steersman.serving.clock import utc_now
 from steersman.serving.counting import counters_layout
+from steersman.serving.deciding.call import Call
+from steersman.serving.deciding.engine import Engine
+from steersman.serving.deciding.episodes import EpisodeKeeper
 from steersman.serving.decision import REASONS, Decisions, Reason
-from steersman.serving.engine import Engine
-from steersman.serving.episodes import EpisodeKeeper
-from steersman.serving.loader import Loader
-from steersman.serving.plan import Before
-from steersman.serving.planning import Planner
+from steersman.serving.loading.loader import Loader
+from steersman.serving.planning.plan import Before
+from steersman.serving.planning.planner import Planner
 from steersman.serving.rollout.assignment import bucket, canary_buckets
 from steersman.serving.rollout.deployment import Deployment
 from steersman.serving.rollout.keyring import Keyring

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steersman.oip import inference_pb2 as pb
-from steersman.serving.call import Call
+from steersman.serving.deciding.call import Call
 from steersman.serving.rpc.methods import RequestDetails
 from steersman.serving.rpc.oip.datatypes import BYTES, CONTENTS, DATATYPES, DTYPES, frame, unframe
 from steersman.serving.rpc.oip.requests import Asked, decode_infer

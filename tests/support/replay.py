@@ -10,15 +10,15 @@ import numpy as np
 
 from steersman.monitoring.counters import Segment, Slot
 from steersman.serving.counting import counters_layout
+from steersman.serving.deciding.engine import Engine
+from steersman.serving.deciding.episodes import EpisodeKeeper
+from steersman.serving.deciding.routing import RoutingTable
 from steersman.serving.decision import Decisions
-from steersman.serving.engine import Engine
-from steersman.serving.episodes import EpisodeKeeper
-from steersman.serving.loader import Loader
-from steersman.serving.planning import Planner
+from steersman.serving.loading.loader import Loader
+from steersman.serving.planning.planner import Planner
 from steersman.serving.rollout.deployment import Deployment
 from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.tokens import TokenCodec
-from steersman.serving.routing import RoutingTable
 from steersman.serving.rpc.convert import decode_call, encode_decisions
 from steersman.v1 import policy_pb2 as pb
 

@@ -7,18 +7,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 
-from steersman.serving.dispatch import Dispatcher
-from steersman.serving.engine import Engine
+from steersman.serving.deciding.engine import Engine
+from steersman.serving.dispatching.dispatcher import Dispatcher
 from steersman.serving.errors import Code
 from steersman.serving.limits import Limits
 from steersman.serving.messages import TransportKind
-from steersman.serving.ports import HeldPort
 from steersman.serving.rpc.admission import Admission
 from steersman.serving.rpc.methods import Method
 from steersman.serving.rpc.policy import policy_methods
 from steersman.serving.rpc.reception import Reception
 from steersman.serving.rpc.server import Address
 from steersman.serving.rpc.transports import Transports
+from steersman.serving.supervising.ports import HeldPort
 
 LIMITS = Limits(max_rows=64, max_message_bytes=1 << 20)
 

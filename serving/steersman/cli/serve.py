@@ -77,7 +77,7 @@ def _run(config: Path | None, flags: dict[str, Any], *, print_only: bool) -> Non
         typer.echo(settings_text(settings, where_from(config, flags)))
         return
     from steersman.serving.logs import configure_logs
-    from steersman.serving.supervisor import run_server
+    from steersman.serving.supervising.supervisor import run_server
 
     configure_logs(settings.log_level)
     run_server(settings)

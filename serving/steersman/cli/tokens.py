@@ -36,13 +36,13 @@ def new(*, name: Name, role: RoleName = "decide", file: FileOrNone = None, as_js
     import yaml
 
     from steersman.bundle.validation import validated
-    from steersman.serving.access import Caller, new_token, token_hash
+    from steersman.serving.security.access import Caller, new_token, token_hash
 
     token = new_token()
     entry = {"name": name, "role": role, "sha256": token_hash(token)}
     caller = validated(Caller, entry, where="tokens new")
     if file is not None:
-        from steersman.serving.access_edits import add_caller
+        from steersman.serving.security.access_edits import add_caller
 
         _tell_rewritten(file, rewritten=add_caller(file, caller).rewritten)
     else:
@@ -56,7 +56,7 @@ def new(*, name: Name, role: RoleName = "decide", file: FileOrNone = None, as_js
 @tokens.command("list")
 def list_callers(*, file: File, as_json: AsJson = False) -> None:
     """Print who may call. No token can be shown: there are only hashes."""
-    from steersman.serving.access_file import read_access
+    from steersman.serving.security.access_file import read_access
 
     callers = read_access(file).callers
     if as_json:
@@ -82,7 +82,7 @@ def revoke(
     name: Annotated[str, typer.Argument(help="Name of the caller.", show_default=False)], *, file: File
 ) -> None:
     """Take a caller out of the file. A running server refuses its next call; streams that are open go on."""
-    from steersman.serving.access_edits import revoke_caller
+    from steersman.serving.security.access_edits import revoke_caller
 
     _tell_rewritten(file, rewritten=revoke_caller(file, name).rewritten)
     typer.echo(f"{name} is no longer in {file}", err=True)

@@ -9,7 +9,7 @@ from steersman.bundle.manifest import Manifest
 from steersman.bundle.reference import Reference
 from steersman.monitoring.blocks import BlockSpec
 from steersman.monitoring.counters import Layout, Slot
-from steersman.serving.batch import ASSIGNED_BY
+from steersman.serving.deciding.batch import ASSIGNED_BY
 from steersman.serving.decision import REASONS, SOURCES
 from steersman.serving.errors import Code
 

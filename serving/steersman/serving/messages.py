@@ -13,10 +13,10 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from steersman.bundle.signature import ASK_NOBODY, Trust
 from steersman.bundle.specs import Spec
-from steersman.serving.access import AccessList
 from steersman.serving.limits import Limits
 from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.snapshot import RoutingSnapshot
+from steersman.serving.security.access import AccessList
 
 TransportKind = Literal["grpcio", "native"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from steersman.bundle.errors import UsageError, brief
+from steersman.serving.deciding.noise import SALT_BYTES
 from steersman.serving.errors import ServingError
-from steersman.serving.noise import SALT_BYTES
 from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.snapshot import RoutingSnapshot
 from steersman.serving.rollout.state import DeploymentState

@@ -20,10 +20,11 @@ from pathlib import Path
 from steersman.bundle.errors import SteersmanError
 from steersman.monitoring.counters import Segment, Slot
 from steersman.serving.counting import CallCounter
-from steersman.serving.dispatch import Dispatcher
-from steersman.serving.engine import Engine
-from steersman.serving.episodes import EpisodeKeeper
-from steersman.serving.loader import Loader
+from steersman.serving.deciding.engine import Engine
+from steersman.serving.deciding.episodes import EpisodeKeeper
+from steersman.serving.deciding.routing import RoutingTable
+from steersman.serving.dispatching.dispatcher import Dispatcher
+from steersman.serving.loading.loader import Loader
 from steersman.serving.logs import configure_logs
 from steersman.serving.messages import (
     MAX_LINE,
@@ -41,7 +42,6 @@ from steersman.serving.messages import (
 )
 from steersman.serving.rollout.snapshot import RoutingSnapshot
 from steersman.serving.rollout.tokens import TokenCodec
-from steersman.serving.routing import RoutingTable
 from steersman.serving.rpc.admission import Admission
 from steersman.serving.rpc.oip.methods import Host, oip_methods
 from steersman.serving.rpc.policy import policy_methods

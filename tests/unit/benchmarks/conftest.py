@@ -10,7 +10,7 @@ sys.path.append(str(Path(__file__).parents[3]))
 from benchmarks.engine_kit import load_engine
 from benchmarks.policies import DEMO, publish
 
-from steersman.serving.engine import Engine
+from steersman.serving.deciding.engine import Engine
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from benchmarks.exchange import Exchange, check_server, framed
 from benchmarks.policies import DEMO
 from benchmarks.servers import ECHO_MODULES, echo
 
+from steersman.serving.deciding.engine import Engine
 from steersman.serving.decision import Decisions
-from steersman.serving.engine import Engine
 from steersman.serving.rpc.convert import encode_decisions
 from steersman.serving.rpc.describe import describe_policy
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steersman.bundle.errors import UsageError
-from steersman.serving.access import Caller, Role, token_hash
-from steersman.serving.access_edits import add_caller, revoke_caller
-from steersman.serving.access_file import read_access
+from steersman.serving.security.access import Caller, Role, token_hash
+from steersman.serving.security.access_edits import add_caller, revoke_caller
+from steersman.serving.security.access_file import read_access
 from unit.cli.conftest import Steersman
 
 HASHES = [token_hash(letter) for letter in "abc"]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from steersman.serving.exposure import check_exposure
 from steersman.serving.rollout.deployment import parse_deployment, read_deployment_text
+from steersman.serving.security.exposure import check_exposure
 from steersman.serving.settings import ServerSettings, load_settings
 
 GRPC_PORT, HTTP_PORT = 50051, 8080

@@ -13,17 +13,17 @@ from numpy.typing import ArrayLike
 from steersman.bundle.specs import Contract, Mode
 from steersman.monitoring.blocks import BlockView
 from steersman.monitoring.counters import Segment, Slot
-from steersman.serving.call import Call, RawTensor
 from steersman.serving.counting import counters_layout
-from steersman.serving.engine import Engine
-from steersman.serving.episodes import EpisodeKeeper
-from steersman.serving.loader import Loader
-from steersman.serving.planning import Plan, Planner
+from steersman.serving.deciding.call import Call, RawTensor
+from steersman.serving.deciding.engine import Engine
+from steersman.serving.deciding.episodes import EpisodeKeeper
+from steersman.serving.deciding.routing import RoutingTable
+from steersman.serving.loading.loader import Loader
+from steersman.serving.planning.planner import Plan, Planner
 from steersman.serving.rollout.deployment import Deployment
 from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.tokens import TokenCodec
-from steersman.serving.routing import RoutingTable
-from steersman.serving.shadow import ShadowRunner
+from steersman.serving.shadowing.shadow import ShadowRunner
 from support.toy_bundle import box_contract, discrete_contract, publish_toy
 
 SALT = bytes(range(32))

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from steersman.bundle.specs import Contract
 from steersman.monitoring.blocks import SHADOW_OUTCOMES
+from steersman.serving.deciding.routing import PolicyRuntime, RoutingTable
 from steersman.serving.decision import SOURCES, Decisions, Source
 from steersman.serving.rollout.deployment import ShadowSettings
-from steersman.serving.routing import PolicyRuntime, RoutingTable
-from steersman.serving.shadow import ShadowRunner
-from steersman.serving.shadow_queue import LINGER_S
+from steersman.serving.shadowing.shadow import ShadowRunner
+from steersman.serving.shadowing.shadow_queue import LINGER_S
 from support.toy_bundle import WEIGHTS, box_contract, publish_toy
 from unit.serving.conftest import SALT, Kit, make_call
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from steersman.serving.access import AccessList, Caller, Role, bearer_token, new_token, token_hash
+from steersman.serving.security.access import AccessList, Caller, Role, bearer_token, new_token, token_hash
 
 ROLES = list(Role)
 

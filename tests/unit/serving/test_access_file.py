@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from steersman.bundle.errors import UsageError
-from steersman.serving import access_file
-from steersman.serving.access import AccessList, new_token, token_hash
-from steersman.serving.access_file import AccessFile, read_access
+from steersman.serving.security import access_file
+from steersman.serving.security.access import AccessList, new_token, token_hash
+from steersman.serving.security.access_file import AccessFile, read_access
 
 HASH = token_hash("stm_a")
 ONE = f"callers:\n  - {{name: robot, role: decide, sha256: {HASH}}}\n"

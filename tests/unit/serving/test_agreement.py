@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steersman.bundle.specs import BoxAction, DiscreteAction, MultiDiscreteAction
-from steersman.serving.agreement import agreeing
-from steersman.serving.cpu_budget import BURST_S, CpuBudget
+from steersman.serving.shadowing.agreement import agreeing
+from steersman.serving.shadowing.cpu_budget import BURST_S, CpuBudget
 
 
 @given(

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from steersman.serving.call import Call
-from steersman.serving.dispatch import Dispatcher
+from steersman.serving.deciding.call import Call
+from steersman.serving.dispatching.dispatcher import Dispatcher
 from steersman.serving.rpc.batcher import FIRST_TRY, LAST_TRY, Batcher, Patience
 
 

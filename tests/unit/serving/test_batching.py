@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.serving.batching import UNKNOWN_S, BatchPlan, is_heavy, make_plan
-from steersman.serving.call import Call
+from steersman.serving.deciding.call import Call
+from steersman.serving.dispatching.batching import UNKNOWN_S, BatchPlan, is_heavy, make_plan
+from steersman.serving.dispatching.waiting import BatchQueue, Outcome, WaitingCall
 from steersman.serving.rollout.deployment import BatchingSettings
-from steersman.serving.waiting import BatchQueue, Outcome, WaitingCall
 
 MS = 1_000_000
 TIMINGS = {1: 0.001, 8: 0.002, 32: 0.005}

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from steersman.serving.access import AccessList, Caller, Role, new_token, token_hash
+from steersman.serving.security.access import AccessList, Caller, Role, new_token, token_hash
 from steersman.v1 import control_pb2 as pb
 from support.control_kit import ControlKit
 from support.toy_bundle import publish_toy

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from steersman.serving.decision_ids import ID_BYTES, POOL_BYTES, DecisionIds
+from steersman.serving.deciding.decision_ids import ID_BYTES, POOL_BYTES, DecisionIds
 
 POOL_ROWS = POOL_BYTES // ID_BYTES
 

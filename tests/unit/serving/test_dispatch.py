@@ -13,10 +13,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from steersman.serving.call import Call, RawTensor
+from steersman.serving.deciding.call import Call, RawTensor
+from steersman.serving.deciding.engine import Engine
 from steersman.serving.decision import Reason
-from steersman.serving.dispatch import Dispatcher, Outcome
-from steersman.serving.engine import Engine
+from steersman.serving.dispatching.dispatcher import Dispatcher, Outcome
 from steersman.serving.errors import CallError, Code
 from steersman.serving.limits import Limits
 from steersman.serving.rollout.deployment import BatchingSettings
@@ -306,7 +306,9 @@ def test_a_defect_of_the_queue_fails_who_waits_and_the_thread_goes_on(
 ) -> None:
     to = dispatcher(engine)
     with monkeypatch.context() as patched:
-        patched.setattr("steersman.serving.waiting.BatchQueue.delay_ns", lambda queue, now: 1 // 0)
+        patched.setattr(
+            "steersman.serving.dispatching.waiting.BatchQueue.delay_ns", lambda queue, now: 1 // 0
+        )
         assert [outcome.code for outcome in submit(to, call(1), call(2)).wait()] == [Code.INTERNAL] * 2
     engine.go.release()
     assert submit(to, call(3)).wait() == [(3, Reason.NONE)]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from steersman.serving.call import RawTensor
+from steersman.serving.deciding.call import RawTensor
 from steersman.serving.decision import REASONS, SOURCES, Decisions, Reason, Source
 from steersman.serving.errors import CallError, Code
 from unit.serving.conftest import KitMaker, make_call

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from steersman.serving.call import Call
+from steersman.serving.deciding.call import Call
 from steersman.serving.decision import SOURCES, Decisions, Reason, Source
 from steersman.serving.rollout.tokens import TokenCodec
 from support.episode_kit import KEYRING, OBSERVATION, SPLIT, EpisodeKit, call, named, read, reasons

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from steersman.serving.launching import read_secrets
 from steersman.serving.messages import TO_WORKER, Start
 from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.settings import ServerSettings
 from steersman.serving.state import load_keyring
+from steersman.serving.supervising.launching import read_secrets
 
 KEYS = {1: "11" * 32, 2: "22" * 32}
 SALT = "5a" * 32

@@ -10,12 +10,12 @@ from typing import Any, cast
 import pytest
 
 from steersman.bundle.signature import ASK_NOBODY
-from steersman.serving.launching import NATIVE_WORKER_BYTES, Secrets, care_of, start_message
 from steersman.serving.limits import Limits
 from steersman.serving.messages import TransportKind
 from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.snapshot import RoutingSnapshot
 from steersman.serving.settings import ServerSettings
+from steersman.serving.supervising.launching import NATIVE_WORKER_BYTES, Secrets, care_of, start_message
 
 
 def settings_of(**given: Any) -> ServerSettings:

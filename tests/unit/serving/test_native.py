@@ -13,8 +13,7 @@ import grpc
 import pygrpc_native
 import pytest
 
-from steersman.serving.access import AccessList
-from steersman.serving.dispatch import Dispatcher, Outcome
+from steersman.serving.dispatching.dispatcher import Dispatcher, Outcome
 from steersman.serving.errors import CallError, Code, ServingError
 from steersman.serving.limits import Limits
 from steersman.serving.rpc import native, transports
@@ -24,6 +23,7 @@ from steersman.serving.rpc.native import NativeServer
 from steersman.serving.rpc.reception import Reception
 from steersman.serving.rpc.server import Address
 from steersman.serving.rpc.transports import Transports
+from steersman.serving.security.access import AccessList
 from steersman.v1 import policy_pb2 as pb
 from support.transports import Served, serving
 from unit.serving.conftest import KitMaker

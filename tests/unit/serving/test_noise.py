@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steersman.bundle.specs import NoiseSpec
-from steersman.serving.noise import draw, philox
+from steersman.serving.deciding.noise import draw, philox
 
 SALT = b"\x01\x02\x03\x04\x05\x06\x07\x08"
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from steersman.oip import inference_pb2 as oip
-from steersman.serving.engine import Engine
+from steersman.serving.deciding.engine import Engine
 from steersman.serving.rpc.oip.methods import Host, oip_methods
 from steersman.v1 import policy_pb2 as pb
 from steersman.v1 import policy_pb2_grpc as rpc

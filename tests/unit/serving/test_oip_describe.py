@@ -21,9 +21,9 @@ from steersman.bundle.specs import (
 from steersman.oip import inference_pb2 as pb
 from steersman.oip import model_config_pb2 as config_pb
 from steersman.serving.counting import METHODS
+from steersman.serving.deciding.routing import PolicyRuntime, RoutingTable
 from steersman.serving.errors import CallError, Code
 from steersman.serving.limits import Limits
-from steersman.serving.routing import PolicyRuntime, RoutingTable
 from steersman.serving.rpc.methods import RequestDetails, UnaryMethod
 from steersman.serving.rpc.oip.metadata import input_specs, output_specs
 from steersman.serving.rpc.oip.methods import NOT_OFFERED, SERVICE, Host, oip_methods

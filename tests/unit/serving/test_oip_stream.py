@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from steersman.oip import inference_pb2 as pb
-from steersman.serving.call import Call
+from steersman.serving.deciding.call import Call
 from steersman.serving.errors import CallError
 from steersman.serving.limits import Limits
 from steersman.serving.rpc.oip.stream import InferStream

@@ -9,7 +9,7 @@ import pygrpc_native
 import pytest
 
 from steersman.serving.decision import REASONS, Decisions, Reason
-from steersman.serving.dispatch import Dispatcher
+from steersman.serving.dispatching.dispatcher import Dispatcher
 from steersman.serving.errors import Code
 from steersman.serving.limits import Limits
 from steersman.serving.rpc.admission import Admission

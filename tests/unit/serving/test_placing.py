@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.serving.batching import make_plan
-from steersman.serving.call import Call, RawTensor
-from steersman.serving.placing import INLINE_DECIDE_S, NO_LIMIT, plan_places, rows_within
+from steersman.serving.deciding.call import Call, RawTensor
+from steersman.serving.dispatching.batching import make_plan
+from steersman.serving.dispatching.placing import INLINE_DECIDE_S, NO_LIMIT, plan_places, rows_within
 from steersman.serving.rollout.deployment import BatchingSettings
 
 TIMINGS = st.dictionaries(st.sampled_from([1, 8, 32]), st.floats(1e-6, 1.0), max_size=3)

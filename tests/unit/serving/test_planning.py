@@ -14,8 +14,8 @@ from steersman.bundle.errors import BundleCorruptError, BundleNotFoundError, Ste
 from steersman.bundle.specs import Contract, DiscreteAction
 from steersman.monitoring.blocks import Allocator
 from steersman.monitoring.errors import CountersFullError
-from steersman.serving.catalog import UnloadableError
-from steersman.serving.planning import Before, Plan, Planner
+from steersman.serving.planning.catalog import UnloadableError
+from steersman.serving.planning.planner import Before, Plan, Planner
 from steersman.serving.rollout.assignment import BUCKETS
 from steersman.serving.rollout.deployment import Deployment
 from steersman.serving.rollout.snapshot import PolicyRoute

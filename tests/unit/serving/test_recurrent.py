@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from steersman.serving.call import Call
+from steersman.serving.deciding.call import Call
+from steersman.serving.deciding.recurrent import pack_state, state_bytes, unpack_state
 from steersman.serving.decision import SOURCES, Decisions, Reason, Source
-from steersman.serving.recurrent import pack_state, state_bytes, unpack_state
 from steersman.serving.rollout.tokens import EpisodeToken, TokenCodec
 from support.episode_kit import GRACE_S, KEYRING, Document, EpisodeKit, reasons
 from support.toy_bundle import discrete_contract, publish_toy

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.serving.access import AccessList, Caller, Role, current_caller, new_token, token_hash
 from steersman.serving.errors import Code
 from steersman.serving.messages import TlsFiles
 from steersman.serving.rpc.security import OPEN_SERVICES, Gate, needed_role
 from steersman.serving.rpc.tls import listen
+from steersman.serving.security.access import AccessList, Caller, Role, current_caller, new_token, token_hash
 from support.certificates import Authority, Pem
 
 TOKENS = {role: new_token() for role in Role}

@@ -13,14 +13,14 @@ import pytest
 
 from steersman.bundle.errors import BundleNotFoundError, UsageError
 from steersman.monitoring.blocks import Allocator
-from steersman.serving.planning import Planner
+from steersman.serving.planning.planner import Planner
 from steersman.serving.rollout.archive import Archive
 from steersman.serving.rollout.changes import set_share
 from steersman.serving.rollout.errors import ChangeRefusedError, StoreError
 from steersman.serving.rollout.journal import Change
 from steersman.serving.rollout.state import DeploymentState
-from steersman.serving.seeding import Seeder, read_seeds
 from steersman.serving.state import load_states, save_states
+from steersman.serving.supervising.seeding import Seeder, read_seeds
 from support.toy_bundle import discrete_contract, publish_toy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

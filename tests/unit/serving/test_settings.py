@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steersman.bundle.errors import UsageError
-from steersman.serving.exposure import check_exposure
+from steersman.serving.security.exposure import check_exposure
 from steersman.serving.settings import ServerSettings, load_settings, where_from
 from steersman.serving.settings_text import masked, settings_text
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from steersman.bundle.specs import Contract
+from steersman.serving.deciding.routing import PolicyRuntime, RoutingTable
 from steersman.serving.decision import REASONS, SOURCES, Decisions, Reason, Source
-from steersman.serving.routing import PolicyRuntime, RoutingTable
 from steersman.serving.rpc.convert import decode_call
 from steersman.v1 import policy_pb2 as pb
 from support.toy_bundle import discrete_contract

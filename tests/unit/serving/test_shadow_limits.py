@@ -13,11 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steersman.monitoring.blocks import SHADOW_OUTCOMES
-from steersman.serving.cpu_budget import BURST_S
+from steersman.serving.deciding.routing import PolicyRuntime, RoutingTable
 from steersman.serving.rollout.deployment import ShadowSettings
-from steersman.serving.routing import PolicyRuntime, RoutingTable
-from steersman.serving.shadow import ShadowRunner, daemon
-from steersman.serving.shadow_queue import LINGER_S, LONGEST_WAIT_S, MOST_WAITING_ROWS, Offer, sample
+from steersman.serving.shadowing.cpu_budget import BURST_S
+from steersman.serving.shadowing.shadow import ShadowRunner, daemon
+from steersman.serving.shadowing.shadow_queue import (
+    LINGER_S,
+    LONGEST_WAIT_S,
+    MOST_WAITING_ROWS,
+    Offer,
+    sample,
+)
 from unit.serving.conftest import SALT
 from unit.serving.shadow_bench import OBSERVATIONS, OTHER, Bench, two_versions
 

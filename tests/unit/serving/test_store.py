@@ -178,5 +178,5 @@ def test_alembic_is_imported_only_to_migrate(tmp_path: Path) -> None:
 
 
 def test_a_supervisor_that_stores_nothing_imports_no_database() -> None:
-    code = "import sys, steersman.serving.supervisor; sys.exit('sqlalchemy' in sys.modules)"
+    code = "import sys, steersman.serving.supervising.supervisor; sys.exit('sqlalchemy' in sys.modules)"
     assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0

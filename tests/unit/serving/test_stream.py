@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.serving.call import Call
+from steersman.serving.deciding.call import Call
 from steersman.serving.decision import Decisions
 from steersman.serving.errors import CallError, Code, invalid
 from steersman.serving.rpc.methods import Outcome

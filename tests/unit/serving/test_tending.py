@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from steersman.serving.errors import ServingError
-from steersman.serving.fleet import Fleet
 from steersman.serving.messages import Failed, Ready, Routed
-from steersman.serving.tending import keep_going
-from steersman.serving.worker_process import WorkerProcess
+from steersman.serving.supervising.fleet import Fleet
+from steersman.serving.supervising.tending import keep_going
+from steersman.serving.supervising.worker_process import WorkerProcess
 
 ROUTED = Routed(generation=1, lanes=(), failures=())
 

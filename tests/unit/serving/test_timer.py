@@ -10,9 +10,9 @@ from time import perf_counter_ns
 import numpy as np
 import pytest
 
-from steersman.serving.call import Call, RawTensor
-from steersman.serving.timer import LEAST_CELLS, DeadlineTimer
-from steersman.serving.waiting import Outcome, WaitingCall
+from steersman.serving.deciding.call import Call, RawTensor
+from steersman.serving.dispatching.timer import LEAST_CELLS, DeadlineTimer
+from steersman.serving.dispatching.waiting import Outcome, WaitingCall
 
 HOUR = 3600 * 1_000_000_000
 TIMEOUT_S = 20.0

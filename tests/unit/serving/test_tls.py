@@ -25,8 +25,8 @@ from steersman.bundle.errors import UsageError
 from steersman.serving.errors import ServingError
 from steersman.serving.messages import TlsFiles
 from steersman.serving.rpc.tls import credentials, listen
+from steersman.serving.security.tls_files import read_tls
 from steersman.serving.settings import ServerSettings
-from steersman.serving.tls_files import read_tls
 from support.certificates import Authority
 
 DAY = timedelta(days=1)

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from steersman.bundle.errors import UsageError
-from steersman.serving.transport import Choice, choose_transport, is_private
+from steersman.serving.security.transport import Choice, choose_transport, is_private
 
 Wanted = Literal["auto", "grpcio", "native"]
 

@@ -18,11 +18,11 @@ from steersman.export.signing.keys import SigningKey
 from steersman.export.signing.sign import sign_bundle
 from steersman.monitoring.counters import Segment, Slot
 from steersman.serving.counting import counters_layout
-from steersman.serving.loader import Loader
-from steersman.serving.planning import Plan, Planner
-from steersman.serving.routing import PolicyRuntime, RoutingTable
+from steersman.serving.deciding.routing import PolicyRuntime, RoutingTable
+from steersman.serving.loading.loader import Loader
+from steersman.serving.loading.trust import read_trust
+from steersman.serving.planning.planner import Plan, Planner
 from steersman.serving.settings import ServerSettings, load_settings
-from steersman.serving.trust import read_trust
 from support.toy_bundle import publish_toy
 
 KEY, OTHER = SigningKey.generate(), SigningKey.generate()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from steersman.serving.control.operator import Moved
-from steersman.serving.director import Director
 from steersman.serving.messages import Routed
-from steersman.serving.plan import PlannedLane, public
+from steersman.serving.planning.plan import PlannedLane, public
 from steersman.serving.rollout.deployment import Deployment
 from steersman.serving.rollout.journal import Entry
 from steersman.serving.rollout.state import DeploymentState
+from steersman.serving.supervising.director import Director
 from steersman.v1 import control_pb2 as pb
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from steersman.bundle.errors import BundleNotFoundError, SteersmanError, UsageError
 from steersman.monitoring.errors import CountersFullError
 from steersman.serving.errors import CallError, Code
-from steersman.serving.plan import public, refusal
+from steersman.serving.planning.plan import public, refusal
 from steersman.serving.rollout.errors import ChangeRefusedError, RevisionConflictError, StoreError
 
 STORE_AWAY = "the store of deployments cannot be used now; what is in force goes on being served"

@@ -9,8 +9,7 @@ from typing import Any
 
 from steersman.serving.clock import Clock, unix_nanos
 from steersman.serving.control.requests import Asked
-from steersman.serving.director import Director
-from steersman.serving.plan import PlannedLane
+from steersman.serving.planning.plan import PlannedLane
 from steersman.serving.rollout import changes
 from steersman.serving.rollout.archive import Archive
 from steersman.serving.rollout.changes import NewId, Transition
@@ -18,6 +17,7 @@ from steersman.serving.rollout.deployment import Deployment, parse_deployment
 from steersman.serving.rollout.errors import ChangeRefusedError, RevisionConflictError
 from steersman.serving.rollout.journal import Change, Entry
 from steersman.serving.rollout.state import DeploymentState
+from steersman.serving.supervising.director import Director
 
 SETTLE_S = 2.0
 """Longest wait for the workers before a change is answered."""

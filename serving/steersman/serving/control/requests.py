@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from steersman.serving.access import current_caller
 from steersman.serving.errors import invalid
+from steersman.serving.security.access import current_caller
 from steersman.v1 import control_pb2 as pb
 
 MAX_ACTOR_BYTES = 128

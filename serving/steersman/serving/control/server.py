@@ -5,7 +5,6 @@ from __future__ import annotations
 import grpc
 import grpc.aio
 
-from steersman.serving.access import AccessList
 from steersman.serving.control.requests import MAX_MESSAGE_BYTES
 from steersman.serving.control.servicer import ControlServicer
 from steersman.serving.errors import ServingError
@@ -13,6 +12,7 @@ from steersman.serving.messages import TlsFiles
 from steersman.serving.rpc.parsing import parsing
 from steersman.serving.rpc.security import Gate
 from steersman.serving.rpc.tls import listen
+from steersman.serving.security.access import AccessList
 from steersman.v1 import control_pb2_grpc as rpc
 
 MAX_STREAMS = 64

@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 import grpc.aio
 
 from steersman.bundle.errors import SteersmanError
-from steersman.serving.access import current_caller
 from steersman.serving.control.answers import encode_change, encode_entry, encode_list
 from steersman.serving.control.failures import call_error
 from steersman.serving.control.operator import Moved, Operator
 from steersman.serving.control.requests import read_asked, read_document, read_limit, read_share
-from steersman.serving.director import Director
 from steersman.serving.errors import CallError, Code
 from steersman.serving.rpc.status import STATUS, trailing_metadata
+from steersman.serving.security.access import current_caller
+from steersman.serving.supervising.director import Director
 from steersman.v1 import control_pb2 as pb
 from steersman.v1 import control_pb2_grpc as rpc
 

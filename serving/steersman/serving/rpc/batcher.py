@@ -6,8 +6,8 @@ import asyncio
 import threading
 from collections.abc import Sequence
 
-from steersman.serving.call import Call
-from steersman.serving.dispatch import Dispatcher, Outcome
+from steersman.serving.deciding.call import Call
+from steersman.serving.dispatching.dispatcher import Dispatcher, Outcome
 
 WAIT_S = 1e-3
 """How long to wait for company, if the last batch had some: grpcio hands over about one call a turn."""

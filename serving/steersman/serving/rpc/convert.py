@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.specs import Mode
-from steersman.serving.call import Call, RawTensor
+from steersman.serving.deciding.call import Call, RawTensor
 from steersman.serving.decision import Decisions, Intervention, RowError
 from steersman.serving.errors import CallError, invalid
 from steersman.serving.rpc.dtypes import CODES, DTYPES

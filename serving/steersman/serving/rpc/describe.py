@@ -13,8 +13,8 @@ from steersman.bundle.specs import (
     ObservationSpec,
     WrapperSpec,
 )
+from steersman.serving.deciding.routing import PolicyRuntime, RoutingTable
 from steersman.serving.rollout.snapshot import VersionInfo
-from steersman.serving.routing import PolicyRuntime, RoutingTable
 from steersman.serving.rpc.dtypes import CODES
 from steersman.v1 import policy_pb2 as pb
 

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from steersman.serving.call import Call
-from steersman.serving.dispatch import Outcome
+from steersman.serving.deciding.call import Call
+from steersman.serving.dispatching.dispatcher import Outcome
 from steersman.serving.errors import CallError, Code
 from steersman.serving.rpc.batcher import Batcher
 from steersman.serving.rpc.methods import (

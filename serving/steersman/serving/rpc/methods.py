@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from steersman.serving.call import Call
+from steersman.serving.deciding.call import Call
 from steersman.serving.decision import Decisions
 from steersman.serving.errors import CallError, Code, invalid
 

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steersman.serving.call import Call
-from steersman.serving.dispatch import Outcome
+from steersman.serving.deciding.call import Call
+from steersman.serving.dispatching.dispatcher import Outcome
 from steersman.serving.errors import CallError, Code
 from steersman.serving.rpc.methods import DecisionMethod, defect
 from steersman.serving.rpc.reception import Reception

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from steersman.serving.call import Call
-from steersman.serving.engine import Engine
+from steersman.serving.deciding.call import Call
+from steersman.serving.deciding.engine import Engine
 from steersman.serving.errors import CallError, Code
 from steersman.serving.rpc.convert import decode_call, encode_bytes, only_row_error
 from steersman.serving.rpc.describe import describe_policy, summarize_policies

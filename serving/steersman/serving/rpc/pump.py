@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from steersman.serving.call import Call
-from steersman.serving.dispatch import Outcome
+from steersman.serving.deciding.call import Call
+from steersman.serving.dispatching.dispatcher import Outcome
 from steersman.serving.errors import CallError, Code
 from steersman.serving.rpc.methods import StreamSession
 

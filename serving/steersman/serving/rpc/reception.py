@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from steersman.serving.dispatch import Dispatcher
+from steersman.serving.dispatching.dispatcher import Dispatcher
 from steersman.serving.errors import Code
 from steersman.serving.limits import Limits
 from steersman.serving.rpc.admission import Admission

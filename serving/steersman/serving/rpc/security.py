@@ -14,9 +14,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from steersman.serving.access import AccessList, Caller, Role, bearer_token, remember_caller
 from steersman.serving.errors import CallError, Code
 from steersman.serving.rpc.status import STATUS, trailing_metadata
+from steersman.serving.security.access import AccessList, Caller, Role, bearer_token, remember_caller
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Any

@@ -14,17 +14,17 @@ from grpc_health.v1 import _async as health_aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from steersman.serving.access import AccessList
+from steersman.serving.deciding.routing import RoutingTable
 from steersman.serving.errors import Code
 from steersman.serving.limits import Limits
 from steersman.serving.messages import TlsFiles
-from steersman.serving.routing import RoutingTable
 from steersman.serving.rpc.handlers import Handlers
 from steersman.serving.rpc.methods import Method
 from steersman.serving.rpc.oip.reflection import BothPools
 from steersman.serving.rpc.parsing import parsing
 from steersman.serving.rpc.security import Gate
 from steersman.serving.rpc.tls import listen
+from steersman.serving.security.access import AccessList
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from time import perf_counter_ns
 
-from steersman.serving.call import Call
+from steersman.serving.deciding.call import Call
 from steersman.serving.decision import Decisions
 from steersman.serving.errors import CallError
 from steersman.serving.rpc.convert import (

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from steersman.serving.access import AccessList
+from steersman.serving.deciding.routing import RoutingTable
 from steersman.serving.errors import ServingError
 from steersman.serving.messages import TlsFiles, TransportKind
-from steersman.serving.routing import RoutingTable
 from steersman.serving.rpc.batcher import Batcher
 from steersman.serving.rpc.handlers import Handlers
 from steersman.serving.rpc.methods import Method, StreamMethod
@@ -21,6 +20,7 @@ from steersman.serving.rpc.native import NativeServer
 from steersman.serving.rpc.native_front import open_front
 from steersman.serving.rpc.reception import Reception
 from steersman.serving.rpc.server import Address, GrpcioServer, UnixAddress
+from steersman.serving.security.access import AccessList
 
 MOST_PATH = 100
 """Bytes of a socket file's path that every system takes."""

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from steersman.oip import inference_pb2 as pb
 from steersman.oip import model_config_pb2 as config_pb
-from steersman.serving.batching import plan_batching
+from steersman.serving.deciding.routing import PolicyRuntime, RoutingTable
+from steersman.serving.deciding.runtime import LaneRuntime
+from steersman.serving.dispatching.batching import plan_batching
 from steersman.serving.errors import CallError, Code
-from steersman.serving.routing import PolicyRuntime, RoutingTable
 from steersman.serving.rpc.oip.datatypes import BYTES
 from steersman.serving.rpc.oip.metadata import TensorSpec, input_specs, output_specs
 from steersman.serving.rpc.oip.requests import read_version
-from steersman.serving.runtime import LaneRuntime
 
 EXTENSIONS = (
     "binary_tensor_data",

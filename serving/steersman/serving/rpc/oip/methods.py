@@ -11,10 +11,10 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from steersman.oip import inference_pb2 as pb
-from steersman.serving.call import Call
+from steersman.serving.deciding.call import Call
+from steersman.serving.deciding.routing import RoutingTable
 from steersman.serving.errors import CallError, Code
 from steersman.serving.limits import Limits
-from steersman.serving.routing import RoutingTable
 from steersman.serving.rpc.methods import (
     DecisionMethod,
     Method,

@@ -8,7 +8,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from steersman.oip import inference_pb2 as pb
-from steersman.serving.call import Call, RawTensor
+from steersman.serving.deciding.call import Call, RawTensor
 from steersman.serving.errors import CallError, invalid
 from steersman.serving.rpc.methods import RequestDetails
 from steersman.serving.rpc.oip.columns import PER_ROW

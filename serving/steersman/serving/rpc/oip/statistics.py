@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from steersman.monitoring.blocks import PHASES, BlockView, PlacedBlock
 from steersman.oip import inference_pb2 as pb
+from steersman.serving.deciding.routing import PolicyRuntime, RoutingTable
 from steersman.serving.decision import SOURCE_CODE, Source
-from steersman.serving.routing import PolicyRuntime, RoutingTable
 from steersman.serving.rpc.oip.describe import find_lane
 
 Total = Callable[[PlacedBlock], BlockView]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter_ns
 
 from steersman.oip import inference_pb2 as pb
-from steersman.serving.call import Call
+from steersman.serving.deciding.call import Call
 from steersman.serving.decision import Decisions
 from steersman.serving.errors import CallError
 from steersman.serving.limits import Limits

@@ -1,0 +1,87 @@
+"""The rows of a batch on their way through the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steersman.bundle.specs import Mode
+from steersman.serving.deciding.batch import Columns
+from steersman.serving.deciding.runtime import LaneRuntime
+from steersman.serving.decision import REASON_CODE, Reason
+
+Array = NDArray[Any]
+
+
+@dataclass(slots=True)
+class Work:
+    """The rows of a batch on their way. N rows.
+
+    Attributes:
+        lane: Where they are decided.
+        mode: Greedy or sampled.
+        columns: What came in.
+        features: [N, F] float64, or None when there are too many to name.
+        actions: [N, *action shape].
+        sources: [N] codes of `Source`. This and the next three are shared and read-only while `clean`.
+        reasons: [N] codes of `Reason`.
+        unanswered: [N], rows that the policy may not answer.
+        failed: [N], rows that shall not be answered at all.
+        clean: Whether nothing went wrong with any row so far, as with nearly all batches.
+        wanted: [N, *action shape], what the model wanted; None where no row was refused.
+        causes: [N] codes of `Reason`, why the fallback was asked; None where that is `reasons`.
+        outputs: The model's outputs by name; None where the model was not, or could not be, run.
+        state: By name, [N, *shape], the recurrent state before; None where there is none.
+        answered_by: Member of the fallback chain that answered, by row.
+        infer_s: Seconds that the model took.
+        protect_s: Seconds that what came after it took.
+    """
+
+    lane: LaneRuntime
+    mode: Mode
+    columns: Columns
+    features: NDArray[np.float64] | None
+    actions: Array
+    sources: NDArray[np.int8]
+    reasons: NDArray[np.int8]
+    unanswered: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
+    clean: bool = True
+    wanted: Array | None = None
+    causes: NDArray[np.int8] | None = None
+    outputs: Mapping[str, Array] | None = None
+    state: Mapping[str, Array] | None = None
+    answered_by: Mapping[int, str] = field(default_factory=dict)
+    infer_s: float = 0.0
+    protect_s: float = 0.0
+
+    def edit(self) -> None:
+        """Lets what went wrong be written down: from now on the columns are this batch's own."""
+        if self.clean:
+            self.clean = False
+            self.sources, self.reasons = self.sources.copy(), self.reasons.copy()
+            self.unanswered, self.failed = self.unanswered.copy(), self.failed.copy()
+
+    @property
+    def refused(self) -> int:
+        """Number of rows that the policy may not answer."""
+        return 0 if self.clean else int(np.count_nonzero(self.unanswered))
+
+    def refuse(self, rows: NDArray[np.bool_], reason: Reason) -> None:
+        """Marks rows as not to be answered by the policy; the first reason stays."""
+        self.edit()
+        self.reasons[rows & (self.reasons == 0)] = REASON_CODE[reason]
+        self.unanswered |= rows
+
+
+@lru_cache(maxsize=256)
+def column(rows: int, value: float, dtype: str) -> Array:
+    """[rows] of one value. Made once per number of rows, so nobody may write to it."""
+    made = np.full(rows, value, dtype)
+    made.setflags(write=False)
+    return made

@@ -1,0 +1,76 @@
+"""What the supervisor exports to Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from steersman.monitoring import metrics
+from steersman.monitoring.blocks import PlacedBlock
+from steersman.monitoring.collector import SteersmanCollector
+from steersman.monitoring.counters import Segment
+from steersman.monitoring.series import Series, ServedVersion
+from steersman.serving.messages import LoadedLane, Routed
+from steersman.serving.planning.planner import Plan, PlannedLane
+from steersman.serving.supervising.director import Director
+
+
+def make_registry(segment: Segment, director: Director) -> CollectorRegistry:
+    """A registry with the workers' counters, what is deployed, and the supervisor's own process.
+
+    Args:
+        segment: The workers' counters.
+        director: Knows the plan in force and the workers.
+    """
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    registry.register(
+        SteersmanCollector(
+            segment,
+            blocks=lambda: placed_blocks(director.plan),
+            versions=lambda: served_versions(director.plan, director.fleet.routed()),
+            more=lambda: rollout_series(director),
+        )
+    )
+    return registry
+
+
+def placed_blocks(plan: Plan) -> list[PlacedBlock]:
+    """Every block once: a version that was written over drains in the block that its successor counts in."""
+    return list({lane.placed.offset: lane.placed for lane in plan.lanes}.values())
+
+
+def served_versions(plan: Plan, routed: Sequence[Routed]) -> list[ServedVersion]:
+    """The versions that at least one worker has loaded."""
+    loaded = {(lane.policy, lane.version): lane for said in routed for lane in said.lanes}
+    planned = {(lane.policy, lane.route.version): lane for lane in plan.lanes}
+    return [_served(planned[key], loaded[key]) for key in sorted(loaded.keys() & planned.keys())]
+
+
+def rollout_series(director: Director) -> Iterator[Series]:
+    """What is deployed, and how far the workers are."""
+    plan = director.plan
+    for lane in plan.lanes:
+        if lane.route.role in {"open", "shadow"}:
+            labels = (lane.policy, str(lane.route.version), lane.route.lane)
+            yield metrics.LANE_SHARE, labels, lane.route.share
+    for route in plan.snapshot.policies:
+        state = director.states.get(route.policy)
+        yield metrics.DEPLOYMENT_REVISION, (route.policy,), state.revision if state else 0
+    yield metrics.ROUTING_GENERATION, (), plan.generation
+    yield metrics.WORKERS_CURRENT, (), director.fleet.current(plan.generation)
+    for problem in plan.problems:
+        yield metrics.VERSION_REFUSED, (problem.policy, str(problem.version), problem.kind), 1
+
+
+def _served(planned: PlannedLane, loaded: LoadedLane) -> ServedVersion:
+    return ServedVersion(
+        policy=loaded.policy,
+        version=loaded.version,
+        variant=loaded.variant,
+        digest=loaded.digest,
+        contract=planned.contract,
+        references=planned.references,
+    )
