@@ -45,6 +45,7 @@ def running(peer: Peer, venv: Path, shape: PolicyShape, model: Path, folder: Pat
             stderr=subprocess.STDOUT,
             env=_environment(launch, model),
             cwd=folder,
+            start_new_session=True,  # as Steersman's worker: the kernel shares out cores by session
         )
     try:
         address = f"127.0.0.1:{place.port}"

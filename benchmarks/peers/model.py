@@ -29,6 +29,6 @@ def write_model(shape: PolicyShape, file: Path) -> Oracle:
 
     def act(observation: Observation, mask: Mask) -> int:
         feeds = {"obs": observation[np.newaxis], "action_mask": mask[np.newaxis]}
-        return int(session.run(["action"], feeds)[0][0])
+        return int(np.asarray(session.run(["action"], feeds)[0]).item())
 
     return act

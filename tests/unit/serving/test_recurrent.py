@@ -33,7 +33,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recurrent")
     for _ in range(2):
         publish_toy(folder / "bundles", contract=CONTRACT, graph=memory_graph())
-    publish_toy(folder / "bundles", contract=discrete_contract())
+    greedy = discrete_contract().model_copy(update={"outputs": ("action", "distribution", "value")})
+    publish_toy(folder / "bundles", contract=greedy)
     return folder
 
 

@@ -1,1 +1,1 @@
-"""The decision core, free of transports: calls become columns, rows find their lanes, steps run once for all."""
+"""The decision core, free of transports: calls become columns, rows find lanes, steps run once for all."""
