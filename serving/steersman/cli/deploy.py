@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman.cli import control_calls as calls
 from steersman.cli.calling import AsJson
-from steersman.cli.control_calls import DEFAULT_SERVER, DEFAULT_TIMEOUT_S, control, read
+from steersman.cli.control_calls import Calls, read
+from steersman.cli.control_options import changing, connected
 from steersman.cli.deployments import print_change, print_history, print_message, print_statuses
+
+if TYPE_CHECKING:
+    from steersman.v1.control_pb2 import Change
 
 Policy = Annotated[str, typer.Argument(help="Name of the policy.")]
 SomePolicy = Annotated[str, typer.Argument(help="Name of the policy; without it, all.", show_default=False)]
-Reason = Annotated[str, typer.Option(help="Why; goes into the history.")]
-Actor = Annotated[
-    str, typer.Option(help="Who; where the server knows its callers, it is they.", show_default="you")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check it and show what it would change.")]
-Expect = Annotated[
-    int, typer.Option("--expect-revision", min=0, help="Fail if there is a newer one; 0: whatever it is.")
-]
 
 deploy = typer.Typer(
     help="Move versions between lanes on a running server: canary, A/B arms, shadow, promote, roll back.",
@@ -32,18 +26,13 @@ deploy = typer.Typer(
 
 
 @deploy.command()
+@connected
+@changing
 def apply(
+    call: Calls,
+    change: Change,
     file: Annotated[Path, typer.Argument(help="Deployment, YAML or JSON; see `steersman deploy schema`.")],
     *,
-    reason: Reason = "",
-    actor: Actor = "",
-    dry_run: DryRun = False,
-    expect: Expect = 0,
-    server: calls.Server = DEFAULT_SERVER,
-    token_file: calls.TokenFile = None,
-    token: calls.Token = "",
-    ca: calls.Ca = None,
-    timeout: calls.Timeout = DEFAULT_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
     """Make a file the deployment of the policy that it names.
@@ -59,29 +48,22 @@ def apply(
         document = read(file, "FILE").decode()
     except UnicodeDecodeError:
         raise UsageError("not UTF-8 text", where=str(file), expected="YAML") from None
-    request = pb.ApplyDeploymentRequest(
-        document=document, change=_change(reason, actor, expect, dry_run=dry_run)
-    )
-    with control(server, timeout=timeout, token=token, token_file=token_file, ca=ca) as call:
-        _show_change(call("ApplyDeployment", request), dry_run=dry_run, as_json=as_json)
+    request = pb.ApplyDeploymentRequest(document=document, change=change)
+    _show_change(call("ApplyDeployment", request), dry_run=change.dry_run, as_json=as_json)
 
 
 @deploy.command()
+@connected
 def show(
+    call: Calls,
     policy: SomePolicy = "",
     *,
-    server: calls.Server = DEFAULT_SERVER,
-    token_file: calls.TokenFile = None,
-    token: calls.Token = "",
-    ca: calls.Ca = None,
-    timeout: calls.Timeout = DEFAULT_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
     """Show what is deployed, and what every worker makes of it."""
     from steersman.v1 import control_pb2 as pb
 
-    with control(server, timeout=timeout, token=token, token_file=token_file, ca=ca) as call:
-        answer = call("ListDeployments", pb.ListDeploymentsRequest(policy=policy))
+    answer = call("ListDeployments", pb.ListDeploymentsRequest(policy=policy))
     if as_json:
         print_message(answer)
     else:
@@ -89,20 +71,15 @@ def show(
 
 
 @deploy.command()
+@connected
+@changing
 def set_share(
+    call: Calls,
+    change: Change,
     policy: Policy,
     lane: Annotated[str, typer.Argument(help="canary, control, shadow or the name of an arm.")],
     share: Annotated[float, typer.Argument(min=0.0, max=1.0, help="From 0 to 1.")],
     *,
-    reason: Reason = "",
-    actor: Actor = "",
-    dry_run: DryRun = False,
-    expect: Expect = 0,
-    server: calls.Server = DEFAULT_SERVER,
-    token_file: calls.TokenFile = None,
-    token: calls.Token = "",
-    ca: calls.Ca = None,
-    timeout: calls.Timeout = DEFAULT_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
     """Move the share of a lane or an arm. Episodes that are in a canary stay in it while it grows.
@@ -111,39 +88,34 @@ def set_share(
     """
     from steersman.v1 import control_pb2 as pb
 
-    change = _change(reason, actor, expect, dry_run=dry_run)
     request = pb.SetShareRequest(policy=policy, lane=lane, share=share, change=change)
-    with control(server, timeout=timeout, token=token, token_file=token_file, ca=ca) as call:
-        _show_change(call("SetShare", request), dry_run=dry_run, as_json=as_json)
+    _show_change(call("SetShare", request), dry_run=change.dry_run, as_json=as_json)
 
 
 @deploy.command()
+@connected
+@changing
 def promote(
+    call: Calls,
+    change: Change,
     policy: Policy,
     lane: Annotated[str, typer.Argument(help="canary, or the name of an arm.")] = "canary",
     *,
-    reason: Reason = "",
-    actor: Actor = "",
-    dry_run: DryRun = False,
-    expect: Expect = 0,
-    server: calls.Server = DEFAULT_SERVER,
-    token_file: calls.TokenFile = None,
-    token: calls.Token = "",
-    ca: calls.Ca = None,
-    timeout: calls.Timeout = DEFAULT_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
     """Make the canary, or an arm, the stable version. Episodes end on the version they began with."""
     from steersman.v1 import control_pb2 as pb
 
-    change = _change(reason, actor, expect, dry_run=dry_run)
     request = pb.PromoteRequest(policy=policy, lane=lane, change=change)
-    with control(server, timeout=timeout, token=token, token_file=token_file, ca=ca) as call:
-        _show_change(call("Promote", request), dry_run=dry_run, as_json=as_json)
+    _show_change(call("Promote", request), dry_run=change.dry_run, as_json=as_json)
 
 
 @deploy.command()
+@connected
+@changing
 def rollback(
+    call: Calls,
+    change: Change,
     policy: Policy,
     *,
     revision: Annotated[
@@ -153,15 +125,6 @@ def rollback(
         bool,
         typer.Option("--keep-episodes", help="Let episodes of closed lanes end there; else they are cut."),
     ] = False,
-    reason: Reason = "",
-    actor: Actor = "",
-    dry_run: DryRun = False,
-    expect: Expect = 0,
-    server: calls.Server = DEFAULT_SERVER,
-    token_file: calls.TokenFile = None,
-    token: calls.Token = "",
-    ca: calls.Ca = None,
-    timeout: calls.Timeout = DEFAULT_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
     """End a rollout at once; where none is under way, go back to what was stable before.
@@ -170,31 +133,25 @@ def rollback(
     """
     from steersman.v1 import control_pb2 as pb
 
-    change = _change(reason, actor, expect, dry_run=dry_run)
     request = pb.RollbackRequest(policy=policy, revision=revision, keep_episodes=keep_episodes, change=change)
-    with control(server, timeout=timeout, token=token, token_file=token_file, ca=ca) as call:
-        _show_change(call("Rollback", request), dry_run=dry_run, as_json=as_json)
+    _show_change(call("Rollback", request), dry_run=change.dry_run, as_json=as_json)
 
 
 @deploy.command()
+@connected
 def history(
+    call: Calls,
     policy: SomePolicy = "",
     *,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Most entries.")] = 20,
     before: Annotated[int, typer.Option(min=0, help="Only entries before this id.")] = 0,
-    server: calls.Server = DEFAULT_SERVER,
-    token_file: calls.TokenFile = None,
-    token: calls.Token = "",
-    ca: calls.Ca = None,
-    timeout: calls.Timeout = DEFAULT_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
     """Show who changed what, when and why; newest first."""
     from steersman.v1 import control_pb2 as pb
 
     request = pb.GetHistoryRequest(policy=policy, limit=limit, before_id=before, with_documents=as_json)
-    with control(server, timeout=timeout, token=token, token_file=token_file, ca=ca) as call:
-        answer = call("GetHistory", request)
+    answer = call("GetHistory", request)
     if as_json:
         print_message(answer)
     elif answer.entries:
@@ -204,20 +161,16 @@ def history(
 
 
 @deploy.command()
+@connected
 def refresh(
+    call: Calls,
     *,
-    server: calls.Server = DEFAULT_SERVER,
-    token_file: calls.TokenFile = None,
-    token: calls.Token = "",
-    ca: calls.Ca = None,
-    timeout: calls.Timeout = DEFAULT_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
     """Have the server read its repository now, and try again what could not be loaded."""
     from steersman.v1 import control_pb2 as pb
 
-    with control(server, timeout=timeout, token=token, token_file=token_file, ca=ca) as call:
-        answer = call("RefreshRepository", pb.RefreshRepositoryRequest())
+    answer = call("RefreshRepository", pb.RefreshRepositoryRequest())
     if as_json:
         print_message(answer)
     else:
@@ -231,19 +184,6 @@ def schema() -> None:
     from steersman.serving.rollout.deployment import deployment_schema
 
     typer.echo(json.dumps(deployment_schema(), indent=2))
-
-
-def _change(reason: str, actor: str, expect: int, *, dry_run: bool) -> Any:
-    from steersman.v1 import control_pb2 as pb
-
-    return pb.Change(actor=actor or _user(), reason=reason, expected_revision=expect, dry_run=dry_run)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user id without a name, as in containers
-        return ""
 
 
 def _show_change(answer: Any, *, dry_run: bool, as_json: bool) -> None:
