@@ -244,14 +244,14 @@ async def test_calls_in_flight_are_answered_before_the_port_is_closed(kit: KitMa
 
 async def test_the_callers_deadline_is_known(served: Served) -> None:
     seen: list[RequestDetails] = []
-    methods = cast("Any", served.transports)._native._methods
+    methods = cast("Any", served.transports)._native._reader._methods
 
     def look(payload: bytes, details: RequestDetails) -> tuple[Any, Any]:
         seen.append(details)
         return cast("Any", methods[0]).decode(payload, details)
 
     changed = DecisionMethod(ACT, "Act", look, methods[0].encode)
-    cast("Any", served.transports)._native._methods = [changed, *methods[1:]]
+    cast("Any", served.transports)._native._reader._methods = [changed, *methods[1:]]
     async with grpc.aio.insecure_channel(served.address) as channel:
         with pytest.raises(grpc.aio.AioRpcError):
             await channel.unary_unary(ACT)(b"", timeout=7.0, metadata=(("who", "me"),))

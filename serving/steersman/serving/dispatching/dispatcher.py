@@ -87,6 +87,11 @@ class Dispatcher:
         elif inline:
             sink.reply(inline, decided(self.engine, [calls[place] for place in inline]))
 
+    def inline_rows(self, policy: str) -> int:
+        """Most rows that are decided in one go, at once; 0 where the policy has a thread, or is unknown."""
+        plan = self._plans().get(policy)
+        return 0 if plan is None else plan.inline_rows
+
     def busy_s(self) -> float:
         """For how long the slowest batch that is in a model now has been there, seconds."""
         now = self._clock()

@@ -35,14 +35,14 @@ class Admission:
         """Bytes of their requests."""
         return self._bytes
 
-    def enter(self, size: int = 0) -> CallError | None:
-        """Admits a call of so many bytes, which must `leave` later; or says why not."""
+    def enter(self, size: int = 0, calls: int = 1) -> CallError | None:
+        """Admits calls of so many bytes together, which must `leave` later; or none, and says why."""
         with self._lock:
-            if self._in_flight >= self._most:
+            if self._in_flight + calls > self._most:
                 return _full("too_many_calls", f"{self._most} calls are in flight, which is the most")
             if self._bytes and self._bytes + size > self._most_bytes:
                 return _full("too_many_bytes", f"{self._bytes} of {self._most_bytes} bytes are in flight")
-            self._in_flight += 1
+            self._in_flight += calls
             self._bytes += size
             return None
 

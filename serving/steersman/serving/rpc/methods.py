@@ -47,6 +47,49 @@ class RequestDetails(NamedTuple):
         return (self.arrived_ns or perf_counter_ns()) + max(int(self.time_remaining_s * 1e9), 1)
 
 
+class Form(Protocol):
+    """What requests have in common that differ in nothing but their numbers."""
+
+    @property
+    def policy(self) -> str:
+        """Name of the policy that they ask."""
+        ...
+
+    def read(self, payloads: Sequence[bytes], arrived_ns: int, deadline_ns: int = 0) -> Call:
+        """Requests of this form as one call, with a row for each in their order."""
+        ...
+
+
+class FormBook(Protocol):
+    """The forms of the requests that came lately. Of use from one thread."""
+
+    def turn(self) -> None:
+        """Forgets what holds no longer; to be called before requests are looked up."""
+        ...
+
+    def find(self, payload: bytes) -> Form | None:
+        """The form of a request, if it has a known one."""
+        ...
+
+    def learn(self, payload: bytes, call: Call) -> None:
+        """Remembers the form of a request that was parsed, if it has one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """How requests of a method are read and answered many at a time.
+
+    Attributes:
+        book: Begins a book of forms.
+        encode: From the outcome of a call that so many requests made, a row each, to the bytes of the answer
+            or the failure of each. The very same that each would get alone.
+    """
+
+    book: Callable[[], FormBook]
+    encode: Callable[[Outcome, int], Sequence[bytes | CallError]]
+
+
 @dataclass(frozen=True, slots=True)
 class DecisionMethod:
     """A unary method whose answer is a decision of the engine.
@@ -57,12 +100,14 @@ class DecisionMethod:
         decode: From bytes to the request, which `encode` gets back, and its call. Raises `CallError`.
         encode: From the call's outcome to the bytes of the answer, or to the failure, which the outcome
             itself may be.
+        together: How requests are read and answered many at a time; None where each is by itself.
     """
 
     path: str
     name: str
     decode: Callable[[bytes, RequestDetails], tuple[Any, Call]]
     encode: Callable[[Outcome, Any], bytes | CallError]
+    together: Together | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steersman.serving.errors import CallError, Code
-from steersman.serving.rpc.methods import RequestDetails, UnaryMethod, defect
 from steersman.serving.rpc.native_batch import NativeBatch
 from steersman.serving.rpc.native_front import NativeMethod
+from steersman.serving.rpc.native_reading import Event, Reader
 from steersman.serving.rpc.reception import Reception
 
 if TYPE_CHECKING:
     from pygrpc_native import NativeGrpcFront
-
-CallDetails = tuple[Any, str, float | None]
-Event = tuple[int, int, int, bytes | None, Any, CallDetails | None]
 
 MAX_EVENTS = 256
 """Most calls that are taken at a time."""
@@ -61,7 +57,7 @@ class NativeServer:
     ) -> None:
         self.turned_ns = time.monotonic_ns()
         self._front = front
-        self._methods = methods
+        self._reader = Reader(methods, reception, lambda: self._draining)
         self._reception = reception
         self._die = die
         self._cancelled: set[int] = set()
@@ -100,59 +96,19 @@ class NativeServer:
             raise
 
     def _take(self, events: Sequence[Event]) -> None:
-        """Answers or hands over all calls of a batch; one bad call fails alone."""
-        batch = NativeBatch(self._front, self._reception, self._cancelled)
+        """Answers or hands over all calls of a batch."""
         arrived_ns = time.perf_counter_ns()
-        for kind, call_id, method_id, payload, _, details in events:
-            if kind != EVENT_CALL:
-                self._note_cancelled(call_id)
-                continue
-            method = self._methods[method_id]
-            try:
-                self._begin(batch, call_id, method, payload or b"", _details(details, arrived_ns))
-            except CallError as error:
-                batch.fail(call_id, method.name, error)
-            except Exception:
-                log.exception("defect while reading a call", extra={"method": method.name})
-                batch.fail(call_id, method.name, defect())
+        batch = NativeBatch(self._front, self._reception, self._cancelled)
+        calls = [event for event in events if event[0] == EVENT_CALL]
+        if len(calls) < len(events):
+            for event in events:
+                if event[0] != EVENT_CALL:
+                    self._note_cancelled(event[1])
+        self._reader.read(batch, calls, arrived_ns)
         batch.submit()
-
-    def _begin(
-        self, batch: NativeBatch, call_id: int, method: NativeMethod, payload: bytes, details: RequestDetails
-    ) -> None:
-        self._check(payload, details)
-        if isinstance(method, UnaryMethod):
-            batch.answer(call_id, method.name, method.answer(payload, details))
-            return
-        if (full := self._reception.admission.enter(len(payload))) is not None:
-            raise full
-        try:
-            request, call = method.decode(payload, details)
-        except BaseException:
-            self._reception.admission.leave(1, len(payload))
-            raise
-        batch.add(call_id, method, request, call, len(payload))
-
-    def _check(self, payload: bytes, details: RequestDetails) -> None:
-        """Whether a call shall be read at all. The library has answered those whose deadline has passed."""
-        if details.time_remaining_s is not None and details.time_remaining_s <= 0:
-            raise CallError(Code.DEADLINE_EXCEEDED, "deadline_exceeded", "the deadline has passed")
-        if self._draining:
-            raise CallError(Code.UNAVAILABLE, "draining", "the server is shutting down; try again")
-        most = self._reception.limits.max_message_bytes
-        if len(payload) > most:  # in the words of grpcio's core, so that clients see no difference
-            message = f"SERVER: Received message larger than max ({len(payload)} vs. {most})"
-            raise CallError(Code.RESOURCE_EXHAUSTED, "", message)
 
     def _note_cancelled(self, call_id: int) -> None:
         """Only a call that waits for a model can still be spared."""
         if not self._reception.admission.in_flight or len(self._cancelled) > MOST_CANCELLED:
             self._cancelled.clear()
         self._cancelled.add(call_id)
-
-
-def _details(details: CallDetails | None, arrived_ns: int) -> RequestDetails:
-    if details is None:
-        return RequestDetails(arrived_ns=arrived_ns)
-    metadata, peer, remaining_s = details
-    return RequestDetails(metadata, peer, remaining_s, arrived_ns)

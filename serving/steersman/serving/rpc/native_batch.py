@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 _NUMBERS: Mapping[Code, int] = {code: status.value[0] for code, status in STATUS.items()}
 log = logging.getLogger(__name__)
-Entry = tuple[int, DecisionMethod, Any, int]
-"""Of a call: its id, its method, its request as that decoded it, its bytes."""
+Entry = tuple[Sequence[int], DecisionMethod, Any, int]
+"""Of a call: the ids of the requests that it answers, a row each if there are several; their method; the
+request as that decoded it, None where they were read by their form; their bytes."""
 Counts = dict[tuple[str, Code | None], int]
 """Calls by method and failure. A plain dictionary is a tenth of the cost of a `Counter`."""
 
@@ -41,9 +42,17 @@ class NativeBatch:
         self._entries: dict[int, Entry] = {}
         self._counts: Counts = {}
 
-    def add(self, call_id: int, method: DecisionMethod, request: Any, call: Call, size: int) -> None:
-        """A call of so many bytes to be decided, which has been admitted."""
-        self._entries[len(self._calls)] = (call_id, method, request, size)
+    def add(self, ids: Sequence[int], method: DecisionMethod, request: Any, call: Call, size: int) -> None:
+        """A call of so many bytes to be decided, which has been admitted.
+
+        Args:
+            ids: Of the requests that it answers; of several, each has one row of it.
+            method: Their method.
+            request: The request as that decoded it; None where they were read by their form.
+            call: The call.
+            size: Bytes of all of them.
+        """
+        self._entries[len(self._calls)] = (ids, method, request, size)
         self._calls.append(call)
 
     def answer(self, call_id: int, name: str, payload: bytes) -> None:
@@ -69,33 +78,46 @@ class NativeBatch:
 
     def reply(self, places: Sequence[int], outcomes: Sequence[Outcome]) -> None:
         """Answers the calls at these places, but for those that were answered before."""
-        respond, take = self._front.respond, self._entries.pop
+        take = self._entries.pop
         counts: Counts = {}
-        ids: list[int] = []
+        answered: list[int] = []
         total = 0
         for place, outcome in zip(places, outcomes, strict=True):
             entry = take(place, None)  # one step, so that of two threads only one has it
             if entry is None:
                 continue
-            call_id, method, request, size = entry
-            ids.append(call_id)
+            ids, method, request, size = entry
+            answered += ids
             total += size
-            answer = _encoded(method, outcome, request)
-            if isinstance(answer, bytes):
-                sent = respond(call_id, answer)
-                _add(counts, method.name, None if sent else Code.CANCELLED)
-            else:
+            self._send(ids, method, _encoded(method, outcome, request, len(ids)), counts)
+        if self._cancelled:
+            self._cancelled.difference_update(answered)
+        self._reception.admission.leave(len(answered), total)
+        self._count(counts)
+
+    def _send(
+        self,
+        ids: Sequence[int],
+        method: DecisionMethod,
+        answers: Sequence[bytes | CallError],
+        counts: Counts,
+    ) -> None:
+        respond, sent = self._front.respond, 0
+        for call_id, answer in zip(ids, answers, strict=True):
+            if not isinstance(answer, bytes):
                 self._fail(call_id, answer)
                 _add(counts, method.name, answer.code)
-        if self._cancelled:
-            self._cancelled.difference_update(ids)
-        self._reception.admission.leave(len(ids), total)
-        self._count(counts)
+            elif respond(call_id, answer):
+                sent += 1
+            else:
+                _add(counts, method.name, Code.CANCELLED)
+        if sent:
+            _add(counts, method.name, None, sent)
 
     def wanted(self, place: int) -> bool:
         """Whether the caller still waits."""
         entry = self._entries.get(place)
-        return entry is not None and entry[0] not in self._cancelled
+        return entry is not None and not self._cancelled.issuperset(entry[0])
 
     def _count(self, counts: Counts) -> None:
         for (name, code), calls in counts.items():
@@ -110,8 +132,8 @@ class NativeBatch:
             self._front.fail(call_id, _NUMBERS[Code.INTERNAL], defect().message)
 
 
-def _add(counts: Counts, name: str, code: Code | None) -> None:
-    counts[name, code] = counts.get((name, code), 0) + 1
+def _add(counts: Counts, name: str, code: Code | None, calls: int = 1) -> None:
+    counts[name, code] = counts.get((name, code), 0) + calls
 
 
 def _allowed(error: CallError) -> list[tuple[str, str]]:
@@ -119,9 +141,13 @@ def _allowed(error: CallError) -> list[tuple[str, str]]:
     return [(key, said) for key, said in trailing_metadata(error) if not key.startswith(RESERVED)]
 
 
-def _encoded(method: DecisionMethod, outcome: Outcome, request: Any) -> bytes | CallError:
+def _encoded(
+    method: DecisionMethod, outcome: Outcome, request: Any, requests: int
+) -> Sequence[bytes | CallError]:
     try:
-        return method.encode(outcome, request)
+        if request is None and method.together is not None:
+            return method.together.encode(outcome, requests)
+        return (method.encode(outcome, request),)
     except Exception:
         log.exception("defect while answering a call", extra={"method": method.name})
-        return defect()
+        return [defect()] * requests

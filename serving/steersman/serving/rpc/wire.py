@@ -8,8 +8,10 @@ very same that the message would give (a test compares).
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from steersman.serving.decision import REASONS, SOURCES, Decisions
 from steersman.serving.rpc.dtypes import CODES
@@ -65,6 +67,61 @@ def encode_plainly(decisions: Decisions, correlation_id: int) -> bytes | None:
     if correlation_id:
         parts.append(_varint(_CORRELATION_ID) + _varint(correlation_id))
     return b"".join(parts)
+
+
+def encode_rows(decisions: Decisions) -> list[bytes] | None:
+    """The answers to calls of one row each whose decisions these are; None where they are not all alike.
+
+    Alike they are but for actions, ids and probabilities, so one is written and its numbers are replaced.
+    """
+    if len(decisions.lanes) == 1:
+        plainly = encode_plainly(decisions, 0)
+        return None if plainly is None else [plainly]
+    if not _alike(decisions):
+        return None
+    first = encode_plainly(decisions.rows(0, 1, frozenset()), 0)
+    if first is None:
+        return None
+    answers, length = _filled(first, decisions).tobytes(), len(first)
+    return [answers[start : start + length] for start in range(0, len(answers), length)]
+
+
+def _alike(decisions: Decisions) -> bool:
+    """Whether the answers differ in nothing but numbers of fixed length."""
+    if decisions.errors or decisions.interventions or decisions.episode_tokens or _has_evidence(decisions):
+        return False
+    lanes = decisions.lanes
+    return (
+        lanes.count(lanes[0]) == len(lanes)
+        and np.count_nonzero(decisions.reasons) == 0
+        and np.count_nonzero(decisions.sources != decisions.sources[0]) == 0
+        and np.count_nonzero(decisions.versions != decisions.versions[0]) == 0
+    )
+
+
+def _filled(first: bytes, decisions: Decisions) -> NDArray[np.uint8]:
+    """[N, bytes]: the first answer with the numbers of each row in their places."""
+    rows = len(decisions.lanes)
+    answers = np.empty((rows, len(first)), np.uint8)
+    answers[:] = np.frombuffer(first, np.uint8)
+    end = len(first)
+    heads = _column_heads(1)
+    columns = (decisions.decision_ids, decisions.log_probs, decisions.propensities)
+    for head, column in zip(reversed(heads), reversed(columns), strict=True):
+        cells = _cells(column, rows)
+        start = end - cells.shape[1]
+        answers[:, start:end] = cells
+        end = start - len(head)
+    cells = _cells(decisions.actions, rows)
+    size = cells.shape[1]
+    start = len(_action_head(decisions.actions.dtype, (1, *decisions.actions.shape[1:]), size))
+    answers[:, start : start + size] = cells
+    return answers
+
+
+def _cells(column: NDArray[Any], rows: int) -> NDArray[np.uint8]:
+    """[N, bytes] of a column as it lies in memory."""
+    return np.ascontiguousarray(column).view(np.uint8).reshape(rows, -1)
 
 
 def _has_evidence(decisions: Decisions) -> bool:
