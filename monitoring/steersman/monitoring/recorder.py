@@ -35,8 +35,8 @@ class Rows:
     Attributes:
         mode: The serving mode.
         sources: [N] int8 codes of who made the action.
-        features: [N, F] float64, observations as they came in, those that the guard rejected too; [N, 0]
-            when they are not binned.
+        features: [N, F] float64 or float32, observations as they came in, those that the guard rejected too;
+            [N, 0] when they are not binned.
         actions: [N, *shape] within the action space, as the environment takes them.
         fallback_reasons: [N] int8 codes of why a fallback answered, 0 where none did; None when none did.
         error_reasons: [N] int8 codes of why the row failed, 0 where it did not; None when none did.
@@ -47,7 +47,7 @@ class Rows:
 
     mode: str
     sources: Codes
-    features: NDArray[np.float64]
+    features: NDArray[np.float64] | NDArray[np.float32]
     actions: Array
     fallback_reasons: Codes | None = None
     error_reasons: Codes | None = None
@@ -127,7 +127,7 @@ class _ModeCounter:
         if rows.starts is not None:
             self._view.episodes[self._position] += np.count_nonzero(rows.starts)
         if rows.features.shape[1]:
-            self._observations.add(self._binner.by_feature(rows.features))
+            self._observations.add(self._binner.cells(rows.features))
         self._add_actions(rows.actions if rows.answered is None else rows.actions[rows.answered])
 
 
@@ -138,10 +138,10 @@ class _Columns:
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts.reshape(-1)
-        self._first = (np.arange(len(counts)) * counts.shape[1])[:, None]
+        self._first = np.arange(len(counts)) * counts.shape[1]
 
     def add(self, cells: NDArray[np.integer[Any]]) -> None:
-        """Counts `cells` [C, N]."""
+        """Counts `cells` [N, C]."""
         self._counts += np.bincount((cells + self._first).ravel(), minlength=len(self._counts))
 
 
@@ -150,12 +150,10 @@ def _action_counter(counts: Counts, reference: Reference, contract: Contract) ->
     spec, columns = contract.action, _Columns(counts)
     if isinstance(spec, BoxAction):
         binner, size = Binner(reference.action_edges), spec.size
-        return lambda actions: columns.add(
-            binner.by_feature(np.asarray(actions, np.float64).reshape(len(actions), size))
-        )
+        return lambda actions: columns.add(binner.cells(actions.reshape(len(actions), size)))
     if isinstance(spec, DiscreteAction) and spec.start == 0:
         return partial(_add_codes, counts[0])
-    return lambda actions: columns.add(choices(actions, contract).T)
+    return lambda actions: columns.add(choices(actions, contract))
 
 
 def _add_codes(counts: Counts, codes: NDArray[np.integer[Any]]) -> None:

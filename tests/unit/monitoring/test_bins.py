@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from steersman.bundle.reference import BINS, CELLS
-from steersman.monitoring.bins import CELL_LABELS, NAN_CELL, cell_index, count_cells
+from steersman.monitoring.bins import CELL_LABELS, NAN_CELL, Binner, cell_index, count_cells
 
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
 SMALL = st.integers(-3, 3).map(float)  # so that values meet edges, and edges each other
@@ -45,6 +45,22 @@ def test_cells_agree_with_the_definition(drawn):
     found = cell_index(x, edges)
     assert found.dtype == np.int64
     assert found.tolist() == np.reshape(expected, x.shape).tolist()
+
+
+@given(values_and_edges())
+def test_values_of_float32_fall_where_they_do_as_float64(drawn):
+    x, edges = drawn
+    with np.errstate(over="ignore"):
+        single = x.astype(np.float32)
+    assert (Binner(edges).cells(single) == cell_index(single.astype(np.float64), edges)).all()
+
+
+def test_many_rows_fall_where_they_do_one_by_one():
+    rng = np.random.default_rng(0)
+    x, edges = rng.normal(size=(3000, 3)), np.sort(rng.normal(size=(3, BINS + 1)), axis=1)
+    binner = Binner(edges)
+    assert len(x) > 2 * binner.rows
+    assert (binner.cells(x) == np.concatenate([binner.cells(row[None]) for row in x])).all()
 
 
 @given(values_and_edges())

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from steersman.serving.deciding.call import Call, RawTensor
-from steersman.serving.deciding.engine import Engine
+from steersman.serving.deciding.engine import Decided, Engine
 from steersman.serving.decision import Reason
 from steersman.serving.dispatching.dispatcher import Dispatcher, Outcome
 from steersman.serving.errors import CallError, Code
@@ -48,6 +48,9 @@ class SlowEngine:
         self.go = threading.Semaphore(0)
         self.begun: queue.Queue[list[Call]] = queue.Queue()
         self.recorded: list[Call] = []
+
+    def begin(self, calls: Sequence[Call]) -> Decided:
+        return Decided(self.decide(calls), ())
 
     def decide(self, calls: Sequence[Call], claim: Claim | None = None) -> list[Any]:
         if claim is not None:

@@ -191,12 +191,23 @@ def test_keyed_ids_are_of_one_policy_and_episode(kit: KitMaker) -> None:
 def test_a_defect_stays_with_the_calls_that_met_it(kit: KitMaker, caplog: pytest.LogCaptureFixture) -> None:
     made = kit()
     cont = made.engine.routing.ready("cont").stable
-    cont.recorder._view = None  # a defect, as nothing from outside could make one
+    object.__setattr__(cont, "guard", None)  # a defect, as nothing from outside could make one
     toy, broken = _decide(made.engine, make_call([[1, 3, 2, 0]]), make_call([[0.0] * 4], policy="cont"))
     assert toy.actions.tolist() == [1]
     assert (broken.code, broken.reason) == (Code.INTERNAL, "internal")
-    assert "recorder" not in broken.message
+    assert "guard" not in broken.message
     assert "defect while deciding" in caplog.text
+
+
+def test_a_defect_while_counting_is_logged_and_costs_no_answer(
+    kit: KitMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = kit()
+    made.engine.routing.ready("cont").stable.recorder._view = None
+    _, counted = _decide(made.engine, make_call([[0.0] * 4], policy="cont"), make_call([[1, 3, 2, 0]]))
+    assert counted.actions.tolist() == [1]
+    assert "defect while counting" in caplog.text
+    assert made.counts().sources.sum() == 1
 
 
 FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)

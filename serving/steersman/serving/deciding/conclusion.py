@@ -104,10 +104,9 @@ def record(work: Work, kept: NDArray[np.bool_] | None = None) -> None:
     if kept is not None and not kept.any():
         return
     rows = work.columns.rows
-    features = np.empty((rows, 0)) if work.features is None else work.features
     columns: dict[str, Any] = {
         "sources": work.sources,
-        "features": features,
+        "features": _features(work),
         "actions": work.actions,
         "starts": work.columns.starts,
         "assigned": None if work.lane.role == "shadow" else _assigned(work.columns),
@@ -124,6 +123,15 @@ def record(work: Work, kept: NDArray[np.bool_] | None = None) -> None:
     recorder.record(Rows(mode=work.mode, **columns))
     recorder.record_latency("infer", work.infer_s, rows)
     recorder.record_latency("protect", work.protect_s, rows)
+
+
+def _features(work: Work) -> NDArray[np.float64] | NDArray[np.float32]:
+    """[N, F] as it is binned: the observation itself where it is one of float32, which is binned faster."""
+    if work.features is None:
+        return np.empty((work.columns.rows, 0))
+    raw = next(iter(work.columns.observations.values()))
+    is_all = raw.dtype == np.float32 and len(work.columns.observations) == 1
+    return raw.reshape(work.features.shape) if is_all else work.features
 
 
 def _assigned(columns: Columns) -> NDArray[np.int8]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from time import perf_counter_ns
 
@@ -62,6 +63,26 @@ class _Group:
         return [part.columns.rows for part in self.parts]
 
 
+@dataclass(slots=True)
+class Decided:
+    """What was decided, and what is left to do once the callers have it.
+
+    Attributes:
+        outcomes: In the order of the calls.
+    """
+
+    outcomes: list[Outcome]
+    _settling: Sequence[Callable[[], None]]
+
+    def settle(self) -> None:
+        """Counts the decisions, and offers them to shadows. Once; a defect is logged, for all is answered."""
+        for settle in self._settling:
+            try:
+                settle()
+            except Exception:
+                log.exception("defect while counting decisions")
+
+
 class Engine:
     """Decides calls.
 
@@ -104,6 +125,18 @@ class Engine:
             claim: Asked once the model has run which of these calls are still to be answered; what was
                 answered by somebody else meanwhile is not counted. None where all are.
         """
+        decided = self.begin(calls, claim)
+        decided.settle()
+        return decided.outcomes
+
+    def begin(self, calls: Sequence[Call], claim: Claim | None = None) -> Decided:
+        """As `decide`, but leaves the counting to `Decided.settle`, so that callers need not wait for it."""
+        settling: list[Callable[[], None]] = []
+        return Decided(self._outcomes_of(calls, claim, settling), settling)
+
+    def _outcomes_of(
+        self, calls: Sequence[Call], claim: Claim | None, settling: list[Callable[[], None]]
+    ) -> list[Outcome]:
         routing = self.routing
         outcomes: list[Outcome | None] = [None] * len(calls)
         groups: dict[tuple[int, Mode, Reason], _Group] = {}
@@ -126,7 +159,7 @@ class Engine:
         divided: dict[int, list[tuple[NDArray[np.intp], Outcome]]] = {}
         for group in groups.values():
             for place, part, outcome in zip(
-                group.places, group.parts, self._outcomes(group, claim), strict=True
+                group.places, group.parts, self._outcomes(group, claim, settling), strict=True
             ):
                 if part.rows is None:
                     outcomes[place] = outcome
@@ -136,14 +169,18 @@ class Engine:
             outcomes[place] = _whole(pieces)
         return [outcome for outcome in outcomes if outcome is not None]
 
-    def _outcomes(self, group: _Group, claim: Claim | None) -> Sequence[Outcome]:
+    def _outcomes(
+        self, group: _Group, claim: Claim | None, settling: list[Callable[[], None]]
+    ) -> Sequence[Outcome]:
         """A defect that one group meets must not reach the calls of another."""
         try:
-            return self._decide_group(group, claim)
+            return self._decide_group(group, claim, settling)
         except Exception as error:  # noqa: BLE001  likewise
             return [_defect("defect while deciding", group.calls[0], error)] * len(group.calls)
 
-    def _decide_group(self, group: _Group, claim: Claim | None) -> list[Decisions]:
+    def _decide_group(
+        self, group: _Group, claim: Claim | None, settling: list[Callable[[], None]]
+    ) -> list[Decisions]:
         started = perf_counter_ns()
         evidence = _NO_EVIDENCE.union(*(call.evidence for call in group.calls))
         columns = join([part.columns for part in group.parts])
@@ -163,26 +200,23 @@ class Engine:
             decisions.episode_tokens = self._episodes.issue(
                 group.lane, _tokened(work), decisions.actions, next_state(work)
             )
-        with self._counting:
-            self._count(group, work, started, kept)
-        if group.shadow is not None:
-            self._shadows.offer(group.shadow, work, ids, kept)
+        settling.append(partial(self._settle, group, work, ids, kept, (started, perf_counter_ns())))
         return _split(decisions, group)
 
-    def _count(self, group: _Group, work: Work, started: int, kept: NDArray[np.bool_] | None) -> None:
-        record(work, kept)
-        ended = perf_counter_ns()
-        recorder = group.lane.recorder
-        if kept is None and len(group.calls) == 1:
-            arrived = group.calls[0].arrived_ns or started
-            recorder.record_latency("queue", (started - arrived) * 1e-9, work.columns.rows)
-            recorder.record_latency("total", (ended - arrived) * 1e-9, work.columns.rows)
-            return
-        arrived_ns = np.repeat([call.arrived_ns or started for call in group.calls], group.rows)
-        if kept is not None:
-            arrived_ns = arrived_ns[kept]
-        recorder.record_latencies("queue", (started - arrived_ns) * 1e-9)
-        recorder.record_latencies("total", (ended - arrived_ns) * 1e-9)
+    def _settle(
+        self,
+        group: _Group,
+        work: Work,
+        ids: NDArray[np.uint8],
+        kept: NDArray[np.bool_] | None,
+        times: tuple[int, int],
+    ) -> None:
+        """Counts, and lets the shadow see it."""
+        with self._counting:
+            record(work, kept)
+            _record_times(group, work, kept, *times)
+        if group.shadow is not None:
+            self._shadows.offer(group.shadow, work, ids, kept)
 
     def _decision_ids(self, group: _Group, rows: int) -> NDArray[np.uint8]:
         """[rows, 16]: random, or from the row's idempotency key, so that a repeated call is the same."""
@@ -199,6 +233,22 @@ class Engine:
                         ids[start + i] = self._ids.keyed(call, row)
             start += part.columns.rows
         return ids
+
+
+def _record_times(
+    group: _Group, work: Work, kept: NDArray[np.bool_] | None, started: int, ended: int
+) -> None:
+    recorder = group.lane.recorder
+    if kept is None and len(group.calls) == 1:
+        arrived = group.calls[0].arrived_ns or started
+        recorder.record_latency("queue", (started - arrived) * 1e-9, work.columns.rows)
+        recorder.record_latency("total", (ended - arrived) * 1e-9, work.columns.rows)
+        return
+    arrived_ns = np.repeat([call.arrived_ns or started for call in group.calls], group.rows)
+    if kept is not None:
+        arrived_ns = arrived_ns[kept]
+    recorder.record_latencies("queue", (started - arrived_ns) * 1e-9)
+    recorder.record_latencies("total", (ended - arrived_ns) * 1e-9)
 
 
 def _defect(what: str, call: Call, error: Exception) -> CallError:

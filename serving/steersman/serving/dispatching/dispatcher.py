@@ -85,7 +85,7 @@ class Dispatcher:
         if share > 1.0 or sum(sizes) > self._limits.max_waiting_rows:
             self._decide_in_pieces([(place, calls[place], sizes[place]) for place in inline], sink, plans)
         elif inline:
-            sink.reply(inline, decided(self.engine, [calls[place] for place in inline]))
+            self._decide_now(inline, [calls[place] for place in inline], sink)
 
     def inline_rows(self, policy: str) -> int:
         """Most rows that are decided in one go, at once; 0 where the policy has a thread, or is unknown."""
@@ -131,7 +131,20 @@ class Dispatcher:
             self._answer_now(refused, sink)
         for piece in pieces:
             if piece:
-                sink.reply([place for place, _ in piece], decided(self.engine, [call for _, call in piece]))
+                self._decide_now([place for place, _ in piece], [call for _, call in piece], sink)
+
+    def _decide_now(self, places: Sequence[int], calls: Sequence[Call], sink: Sink) -> None:
+        """Decides and answers; what callers need not wait for comes last."""
+        try:
+            begun = self.engine.begin(calls)
+        except Exception:
+            log.exception("defect while deciding", extra={"policy": calls[0].policy})
+            sink.reply(places, [defect()] * len(calls))
+            return
+        try:
+            sink.reply(places, begun.outcomes)
+        finally:
+            begun.settle()
 
     def _enqueue(self, found: Sequence[Sized], sink: Sink, plans: Mapping[str, PolicyPlan]) -> None:
         """Lets calls wait, and answers those at once that cannot."""

@@ -96,11 +96,11 @@ class ActForm:
             deadline_ns: When the caller of a single one stops waiting, on the same clock; 0 for never.
         """
         rows, like = len(payloads), self._like
-        matrix = None if rows == 1 else _matrix(payloads, self.length)
-        elements = _elements(payloads, matrix, self._observation).view(self._dtype)
+        joined = payloads[0] if rows == 1 else b"".join(payloads)
+        elements = self._elements(joined, rows, self._observation).view(self._dtype)
         mask = None
         if self._mask is not None:
-            allowed = _elements(payloads, matrix, self._mask) != 0
+            allowed = self._elements(joined, rows, self._mask) != 0
             mask = RawTensor(allowed, (rows, *self._mask_shape), typed=True)
         return Call(
             policy=like.policy,
@@ -112,6 +112,13 @@ class ActForm:
             arrived_ns=arrived_ns,
             deadline_ns=deadline_ns,
         )
+
+    def _elements(self, joined: bytes, rows: int, span: Span) -> NDArray[np.uint8]:
+        """The bytes of a span of all requests, one after the other. Copied, so that elements are aligned."""
+        if rows == 1:
+            return np.frombuffer(joined[span.start : span.end], np.uint8)
+        matrix = np.frombuffer(joined, np.uint8).reshape(rows, self.length)
+        return np.ascontiguousarray(matrix[:, span.start : span.end]).reshape(-1)
 
 
 class ActForms:
@@ -170,17 +177,6 @@ def _matcher(payload: bytes, one: Span, other: Span) -> Callable[[bytes], bool]:
         return bytes_.startswith(head) and bytes_.startswith(between, first.end) and bytes_.endswith(tail)
 
     return matches
-
-
-def _matrix(payloads: Sequence[bytes], length: int) -> NDArray[np.uint8]:
-    return np.frombuffer(b"".join(payloads), np.uint8).reshape(len(payloads), length)
-
-
-def _elements(payloads: Sequence[bytes], matrix: NDArray[np.uint8] | None, span: Span) -> NDArray[np.uint8]:
-    """The bytes of a span of all requests, one after the other. Copied, so that elements are aligned."""
-    if matrix is None:
-        return np.frombuffer(payloads[0][span.start : span.end], np.uint8)
-    return np.ascontiguousarray(matrix[:, span.start : span.end]).reshape(-1)
 
 
 def _spans(payload: bytes) -> tuple[Span, Span | None] | None:
