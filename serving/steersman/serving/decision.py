@@ -8,6 +8,7 @@ position of a member in its enum is its code there and in the counters, so new m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -86,7 +87,7 @@ class Reason(StrEnum):
     BREAKER_OPEN = "breaker_open"
     """The version's breaker is open, or half-open and this row was not among those let through."""
     LATCHED = "latched"
-    """A fallback answered the episode a moment ago, and the policy has not yet been healthy for long enough."""
+    """A fallback answered the episode lately, and the policy has not yet been healthy for long enough."""
     RETURNING = "returning"
     """After a fallback the action goes over to the policy's gradually."""
     OVERRIDE_PINNED = "override_pinned"
@@ -124,7 +125,18 @@ class RowError:
 
 @dataclass(frozen=True, slots=True)
 class Intervention:
-    """A change that a safety layer made to one row's action; `before` is None where there was none."""
+    """A change that a safety layer made to one row's action.
+
+    Attributes:
+        row: The row, counted from 0 within its call.
+        layer: fallback, safe_action, constraint, return or override.
+        name: Name of the fallback member, constraint or override.
+        reason: Why.
+        before: The action before, [*action shape]; None where there was none that is usable.
+        after: The action after.
+        margin: How far the action before was from the constraint's limit, in its unit; negative when violated,
+            NaN where there is no constraint.
+    """
 
     row: int
     layer: str
@@ -132,6 +144,7 @@ class Intervention:
     reason: Reason
     before: Array | None
     after: Array
+    margin: float = math.nan
 
 
 N = TypeVar("N", RowError, Intervention)

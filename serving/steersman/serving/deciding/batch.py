@@ -36,6 +36,8 @@ class EpisodeRow(NamedTuple):
         state: The recurrent state's bytes; empty where the episode begins.
         reason: Code of the `Reason` that its caller should know, 0 for none.
         failed: Whether the row fails for that reason.
+        action: The bytes of the step before's action; empty where that is not known.
+        memory: What safety remembers, as the token carries it; likewise.
     """
 
     episode: bytes = b""
@@ -45,6 +47,8 @@ class EpisodeRow(NamedTuple):
     state: bytes = b""
     reason: int = 0
     failed: bool = False
+    action: bytes = b""
+    memory: bytes = b""
 
 
 @dataclass(slots=True)
@@ -57,6 +61,7 @@ class Columns:
         rows: N.
         starts: [N], rows that begin an episode; None where none does.
         episodes: [N]; None where no row has to do with one.
+        observed_ns: [N] when each observation was made, Unix nanoseconds, 0 where unknown; None if nowhere known.
         assigned: How all rows found their lane, where `episodes` does not say it.
     """
 
@@ -65,6 +70,7 @@ class Columns:
     rows: int
     starts: NDArray[np.bool_] | None = None
     episodes: list[EpisodeRow] | None = None
+    observed_ns: NDArray[np.int64] | None = None
     assigned: int = 0
 
     def take(self, rows: NDArray[np.intp]) -> Columns:
@@ -75,6 +81,7 @@ class Columns:
             rows=len(rows),
             starts=None if self.starts is None else self.starts[rows],
             episodes=None if self.episodes is None else [self.episodes[row] for row in rows],
+            observed_ns=None if self.observed_ns is None else self.observed_ns[rows],
             assigned=self.assigned,
         )
 
@@ -123,7 +130,7 @@ class CallChecker:
             message = f"policy {call.policy!r} has no distribution; expected mode greedy"
             raise CallError(Code.FAILED_PRECONDITION, "mode_not_offered", message)
         mask = None if call.action_mask is None else self._read_mask(call.action_mask, rows)
-        return Columns(observations, mask, rows, _starts(call))
+        return Columns(observations, mask, rows, _starts(call), observed_ns=_observed(call))
 
     def _read_mask(self, given: RawTensor, rows: int) -> NDArray[np.bool_]:
         if self._mask is None:
@@ -156,6 +163,7 @@ def join(parts: Sequence[Columns]) -> Columns:
         rows=rows,
         starts=_join_starts(parts),
         episodes=_join_episodes(parts),
+        observed_ns=_join_observed(parts),
         assigned=parts[0].assigned,
     )
 
@@ -164,6 +172,14 @@ def _join_starts(parts: Sequence[Columns]) -> NDArray[np.bool_] | None:
     if all(part.starts is None for part in parts):
         return None
     return np.concatenate([np.zeros(p.rows, np.bool_) if p.starts is None else p.starts for p in parts])
+
+
+def _join_observed(parts: Sequence[Columns]) -> NDArray[np.int64] | None:
+    if all(part.observed_ns is None for part in parts):
+        return None
+    return np.concatenate(
+        [np.zeros(p.rows, np.int64) if p.observed_ns is None else p.observed_ns for p in parts]
+    )
 
 
 def _join_episodes(parts: Sequence[Columns]) -> list[EpisodeRow] | None:
@@ -241,6 +257,10 @@ def _starts(call: Call) -> NDArray[np.bool_] | None:
     if call.episode_starts:
         return np.array(call.episode_starts, np.bool_)
     return np.array(call.steps, np.int64) == 0 if call.steps else None
+
+
+def _observed(call: Call) -> NDArray[np.int64] | None:
+    return np.array(call.observation_times, np.int64) if call.observation_times else None
 
 
 def _check_per_row_fields(call: Call, rows: int) -> None:

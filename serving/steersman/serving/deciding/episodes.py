@@ -101,10 +101,23 @@ class EpisodeKeeper:
         lane = policy.of_token(token.bundle, token.lane)
         if lane is None or (pinned is not None and pinned.bundle != lane.bundle):
             return _begin(policy, asked.episode_id, pinned, step=token.step, reason=_CUT)
-        return lane, EpisodeRow(token.episode, token.step, token.share, _BY["token"], token.state)
+        return lane, EpisodeRow(
+            token.episode,
+            token.step,
+            token.share,
+            _BY["token"],
+            token.state,
+            action=token.action,
+            memory=token.extra,
+        )
 
     def issue(
-        self, lane: LaneRuntime, rows: Sequence[EpisodeRow], actions: Array, states: Array | None
+        self,
+        lane: LaneRuntime,
+        rows: Sequence[EpisodeRow],
+        actions: Array,
+        states: Array | None,
+        memories: Sequence[bytes] | None = None,
     ) -> list[bytes]:
         """The token of each row after its decision; empty where it gets none.
 
@@ -113,15 +126,17 @@ class EpisodeKeeper:
             rows: [N] as they came.
             actions: [N, *action shape].
             states: [N, state bytes] uint8 after this step; None where there is no state.
+            memories: [N] what safety shall find at the next step; None where it remembers nothing.
         """
         now_s = self._clock()
         expires, decided = int(now_s + self._ttl_s), int(now_s * 1e9)
-        actions_of, states_of = _cells(actions), [b""] * len(rows) if states is None else _cells(states)
+        nothing = [b""] * len(rows)
+        actions_of, states_of = _cells(actions), nothing if states is None else _cells(states)
         tokens = []
-        for row, action, state in zip(rows, actions_of, states_of, strict=True):
+        for row, action, state, memory in zip(rows, actions_of, states_of, memories or nothing, strict=True):
             if row.episode:
                 fields = (lane.hash, row.episode, lane.bundle, row.step + 1, expires, decided, row.share)
-                tokens.append(self._codec.sign(EpisodeToken(*fields, action, state)))
+                tokens.append(self._codec.sign(EpisodeToken(*fields, action, state, memory)))
             else:
                 tokens.append(b"")
         return tokens

@@ -16,7 +16,7 @@ with the same keyring can go on with it. Layout, little-endian, format 1:
     u32  action, state, extra     bytes of the three parts that follow
          action            the last action, in the action's type
          state             the recurrent state, the tensors of the contract one after the other
-         extra             reserved for what safety layers remember
+         extra             what safety remembers, see `steersman.safety.memory`
     16 B tag               first 16 bytes of HMAC-SHA256 over all before it
 
 Truncated to 128 bits a tag is as strong as needed: RFC 2104, section 5. An older token of the same episode is
@@ -55,7 +55,7 @@ class EpisodeToken(NamedTuple):
         share: Probability with which the episode was assigned to its lane.
         action: The last action's bytes; empty where it had none.
         state: The recurrent state's bytes; empty where there is none.
-        extra: Reserved.
+        extra: What safety remembers; empty where it remembers nothing.
     """
 
     lane: int

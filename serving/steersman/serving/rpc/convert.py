@@ -5,7 +5,6 @@ Arrays go over as they lie in memory: the processors that are supported are litt
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from time import perf_counter_ns
 from typing import Any
@@ -218,5 +217,5 @@ def _encode_intervention(item: Intervention, *, plain: bool) -> pb.Intervention:
         reason=str(item.reason),
         before=None if item.before is None else encode_tensor(item.before, plain=plain),
         after=encode_tensor(item.after, plain=plain),
-        margin=math.nan,
+        margin=item.margin,
     )
