@@ -22,6 +22,7 @@ setup: $(INSTALLED) ## make .venv and install everything in it; the others do it
 
 .PHONY: test
 test: $(INSTALLED) ## run every test
+	@tools/setup_postgres.sh
 	@$(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 .PHONY: fuzz

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "${PYTHON:-python3}" -m venv "$folder/venv"
-"$folder/venv/bin/python" -m pip install --quiet hatchling -e '.[training,export,dev]'
+"$folder/venv/bin/python" -m pip install --quiet hatchling -e '.[training,export,postgres,dev]'
 {
     grep '^#' constraints.txt
     # A build's own label, as in 2.13.0+cpu, is not part of the pin.

@@ -27,8 +27,8 @@ main() {
         "$venv/bin/python" -c 'from importlib.metadata import version; print("torch==" + version("torch"))'
     } >"$venv/constraints.txt"
 
-    echo "  steersman[training,export,dev]"
-    pip_install -c "$venv/constraints.txt" -e '.[training,export,dev]'
+    echo "  steersman[training,export,postgres,dev]"
+    pip_install -c "$venv/constraints.txt" -e '.[training,export,postgres,dev]'
 }
 
 pip_install() {

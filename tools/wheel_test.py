@@ -87,6 +87,7 @@ def check_installed(prefix: Path) -> None:
     found = run(prefix / "bin" / "python", "-P", "-c", code, *UNWANTED).strip()
     if found:
         fail(f"`pip install steersman` brings {found}, which a server must not need")
+    run(prefix / "bin" / "python", "-P", "-c", "import psycopg")  # for the store that replicas share
     size = sum(path.stat().st_size for path in prefix.rglob("*") if path.is_file())
     say(f"installed without {', '.join(UNWANTED)}: {size // 2**20} MiB")
 

@@ -2,8 +2,9 @@
 # Install the server as the image has it: install.sh SOURCE PREFIX [DIST]
 #
 # Builds the sdist of the checkout SOURCE and the wheel from that sdist (both are left in DIST if it is named), and
-# installs the wheel in a new virtual environment PREFIX, in the versions of constraints.txt and without any extra:
-# no torch, no training, no export. Run by the Dockerfile, and by tools/wheel_test.py where there is no Docker.
+# installs the wheel in a new virtual environment PREFIX, in the versions of constraints.txt, with the driver for
+# PostgreSQL and no other extra: no torch, no training, no export. Run by the Dockerfile, and by tools/wheel_test.py
+# where there is no Docker.
 set -eu
 
 source=$(cd "$1" && pwd)
@@ -28,7 +29,7 @@ quietly "$work/build/bin/python" -m build --outdir "$dist" "$source"
 
 echo "installing the wheel in $prefix"
 "$python" -m venv "$prefix"
-quietly "$prefix/bin/python" -m pip install --constraint "$source/constraints.txt" "$dist"/steersman-*.whl
+quietly "$prefix/bin/python" -m pip install --constraint "$source/constraints.txt" "$(echo "$dist"/steersman-*.whl)[postgres]"
 "$prefix/bin/python" -m pip check
 cp "$source/deploy/docker/health.sh" "$prefix/bin/steersman-health"
 chmod 755 "$prefix/bin/steersman-health"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -268,22 +268,39 @@ async def test_a_message_as_large_as_may_be(channels: Channels) -> None:
     assert found.code is INVALID
 
 
-async def test_a_stuck_model_is_answered_by_the_fallback_before_the_deadline(
-    channels: Channels, kit: Kit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def stuck(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The model of `slow` gives no answer for as long as a test lasts."""
     free, decide = threading.Event(), kit.engine.decide
 
     def stuck(calls: Any, claim: Any = None) -> Any:
         if claim is not None:
-            free.wait(20.0)
+            free.wait(60.0)
         return decide(calls, claim)
 
     monkeypatch.setattr(kit.engine, "decide", stuck)
-    try:
-        found = await through_both(channels, f"{POLICY}/Act", act("slow"), timeout=0.5)
-    finally:
-        free.set()
+    yield
+    free.set()
+
+
+@pytest.mark.usefixtures("stuck")
+async def test_a_stuck_model_is_answered_by_the_fallback_before_the_deadline(
+    channels: Channels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The margin is most of the deadline, so that a busy machine has the time to bring the answer."""
+    monkeypatch.setattr("steersman.serving.dispatching.dispatcher.MARGIN_NS", 19_700_000_000)
+    found = await through_both(channels, f"{POLICY}/Act", act("slow"), timeout=20.0)
     assert list(pb.ActResponse.FromString(found.answer).reasons) == ["deadline_too_near"]
+
+
+@pytest.mark.usefixtures("stuck")
+async def test_a_request_of_a_stream_has_a_deadline_of_its_own(channels: Channels) -> None:
+    hurried = pb.ActRequest.FromString(act("slow"))
+    hurried.timeout_nanos, hurried.correlation_id = 300_000_000, 1
+    for channel in channels.values():
+        patient, answer = await streamed(channel, [act(), hurried.SerializeToString()])
+        assert list(patient.sources) == [pb.SOURCE_POLICY]
+        assert list(answer.reasons) == ["deadline_too_near"]
 
 
 async def test_a_deadline_too_near_for_the_model_is_answered_by_the_fallback(

@@ -160,6 +160,34 @@ def test_unary_inference_that_carries_the_token_itself(server: RunningServer, st
             tokens[step.slot] = framed[4:]
 
 
+def test_a_sequence_whose_state_nobody_has_is_refused_as_triton_refuses_it(
+    server: RunningServer, steps: list[Step]
+) -> None:
+    def request(*, begins: bool, rows: int = 1) -> oip.ModelInferRequest:
+        return infer_request(
+            {"obs": np.repeat(steps[0].observation[None], rows, 0)},
+            model_name="recurrent",
+            parameters={"sequence_id": 7, "sequence_start": begins},
+        )
+
+    with grpc.insecure_channel(server.grpc) as channel:
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", None, None)
+        infer(request(begins=True).SerializeToString(), timeout=10)
+        for rows in (1, 3):
+            with pytest.raises(grpc.RpcError, match=r"ModelStreamInfer.* episode_token") as raised:
+                infer(request(begins=False, rows=rows).SerializeToString(), timeout=10)
+            error: Any = raised.value
+            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert dict(error.trailing_metadata())["steersman-reason"] == "episode_state_missing"
+    for ask in conversation(server, "/inference.GRPCInferenceService/ModelStreamInfer"):
+        refused = oip.ModelStreamInferResponse.FromString(ask(request(begins=False)))
+        assert "there is no state of sequence '7'" in refused.error_message
+        begun = oip.ModelStreamInferResponse.FromString(ask(request(begins=True)))
+        assert not begun.error_message
+        gone_on = oip.ModelStreamInferResponse.FromString(ask(request(begins=False)))
+        assert not gone_on.error_message
+
+
 def test_a_forged_token_fails_its_row_alone(client: PolicyClient, steps: list[Step]) -> None:
     states = [EpisodeState("one"), EpisodeState("two")]
     observations = np.stack([step.observation for step in steps[:2]])

@@ -183,7 +183,7 @@ def test_a_server_whose_store_is_away_goes_on_with_what_it_had(setting: Setting,
         (setting.state / "store.db").rmdir()
         (tmp_path / "away").rename(setting.state / "store.db")
         deploy(server, "promote", "toy")
-    assert "THE STORE CANNOT BE READ" in log.read_text()
+    assert "THE STORE CANNOT BE USED" in log.read_text()
 
 
 def test_a_new_version_is_served_and_a_broken_one_leaves_the_old_one_and_says_why(
@@ -199,7 +199,11 @@ def test_a_new_version_is_served_and_a_broken_one_leaves_the_old_one_and_says_wh
         (summary,) = [found for found in client.policies() if found.policy == "toy"]
     newest = summary.versions[0]
     assert (newest.version, newest.state) == (4, VersionState.FAILED)
-    assert newest.detail
+    assert newest.detail.startswith("policy.onnx: content was changed")
+    assert newest.detail.endswith(
+        "Copy the bundle of version 4 here again, or export the policy as a new version."
+    )
+    assert shown(server)["problems"] == [f"stable: version 4: {newest.detail}"]
     assert value(scrape(server.http), "steersman_version_refused", policy="toy", version="4") == 1
 
 

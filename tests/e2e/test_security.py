@@ -152,7 +152,25 @@ def test_the_commands_get_in_with_a_token_from_a_file(
     assert steersman("deploy", "show", "--server", secured.control, *known, *ca).returncode == 0
     refused = steersman("act", "toy", "-o", "[1, 3, 2, 0]", "--target", secured.grpc, *ca)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "expected their token" in refused.stderr
+    assert "expected their token. Show it with --token-file or STEERSMAN_TOKEN." in refused.stderr
+    (folder / "wrong").write_text("stm_wrong")
+    unknown = ["--token-file", folder / "wrong", *ca]
+    refused = steersman("act", "toy", "-o", "[1, 3, 2, 0]", "--target", secured.grpc, *unknown)
+    assert "does not know the token that was shown" in refused.stderr
+
+
+def test_what_is_wrong_with_tls_is_one_line_of_a_command(secured: RunningServer, folder: Path) -> None:
+    (folder / "stranger.pem").write_bytes(Authority("stranger").pem)
+    mistaken = (
+        ([], "speaks TLS, and this client plain text"),
+        (["--ca", folder / "stranger.pem"], "is of no authority that this client believes"),
+    )
+    for options, said in mistaken:
+        for words in (("health", "--server", secured.grpc), ("deploy", "show", "--server", secured.control)):
+            finished = steersman(*words, *options)
+            assert finished.returncode == 1
+            assert said in finished.stderr
+            assert finished.stderr.count("\n") == 1
 
 
 ROLES = [
@@ -299,7 +317,11 @@ def test_with_mtls_only_a_valid_certificate_of_the_authority_opens_a_connection(
         "expired": showing(authority, authority.issue("robot.example", begins=-2 * HOUR, ends=-HOUR)),
         "of another authority": showing(authority, Authority("stranger").issue("robot.example")),
     }
+    pem, key = authority.issue("operator").write(folder, "operator")
+    shown_by_commands = ["--ca", folder / "ca.pem", "--certificate", pem, "--key", key]
     with mutual(repository, folder, authority) as server:
+        assert steersman("health", "--server", server.grpc, *shown_by_commands).stdout == "SERVING\n"
+        assert steersman("deploy", "show", "--server", server.control, *shown_by_commands).returncode == 0
         for asking, address in ((act, server.grpc), (deployments, server.control)):
             assert status(asking, address, "", valid) is OK
             found = {name: status(asking, address, "", shown) for name, shown in others.items()}

@@ -18,13 +18,14 @@ from steersman.serving.control.operator import Operator
 from steersman.serving.control.server import ControlServer
 from steersman.serving.control.servicer import ControlServicer
 from steersman.serving.messages import Failure, LoadedLane, Routed
-from steersman.serving.planning.planner import NOTHING_BEFORE, Planner
+from steersman.serving.planning.planner import NOTHING_BEFORE, Before, Planner
 from steersman.serving.rollout.archive import Archive
 from steersman.serving.rollout.snapshot import RoutingSnapshot
 from steersman.serving.rollout.state import DeploymentState
 from steersman.serving.security.access import AccessList
 from steersman.serving.supervising.director import Director
 from steersman.serving.supervising.fleet import Fleet
+from steersman.serving.supervising.following import Follower
 from steersman.serving.supervising.keeping import Keeper
 from steersman.v1.control_pb2_grpc import ControlServiceStub
 
@@ -85,6 +86,7 @@ class ControlKit:
         folder: Path,
         store: str = "",
         states: Mapping[str, DeploymentState] | None = None,
+        before: Before = NOTHING_BEFORE,
     ) -> None:
         self.now = START
         self.fleet = ToldFleet()
@@ -93,11 +95,12 @@ class ControlKit:
         self.new_id: Callable[[], str] = lambda: f"r{next(numbers)}"
         self.planner = Planner(bundles, {}, (), Allocator(0, 100_000), clock=lambda: self.now, grace_s=60.0)
         self.director = Director(
-            self.planner, lambda plan: self.kept.append(plan.generation), states or {}, NOTHING_BEFORE
+            self.planner, lambda plan: self.kept.append(plan.generation), states or {}, before
         )
         self.archive = Archive(store, folder)
         self.operator = Operator(self.director, self.archive, lambda: self.now, self.new_id)
-        self.keeper = Keeper(self.director, self.archive, poll_s=0.0)
+        self.keeper = Keeper(self.director, poll_s=0.0)
+        self.follower = Follower(self.director, self.archive)
 
     async def begin(self) -> None:
         """The workers answer."""

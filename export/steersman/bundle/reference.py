@@ -12,7 +12,7 @@ Steps of one episode are correlated, so thresholds come from resampling whole ep
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from steersman.bundle.arrays import pack, unpack
 from steersman.bundle.errors import BundleCorruptError
+from steersman.bundle.joint import JointDistance, joint_arrays, joint_from
 from steersman.bundle.specs import Mode
 
 BINS = 10
@@ -48,6 +49,8 @@ class Reference:
         windows: [W] int64, window sizes in episodes.
         alarm_rates: [R] float64.
         episodes: Scalar int64, number of episodes.
+        joint: Distance of all features together; None in bundles made before there was one, and where features
+            are too many to name or episodes too few.
     """
 
     feature_edges: NDArray[np.float64]
@@ -61,6 +64,7 @@ class Reference:
     windows: NDArray[np.int64]
     alarm_rates: NDArray[np.float64]
     episodes: NDArray[np.int64]
+    joint: JointDistance | None = None
 
     def feature_shares(self) -> NDArray[np.float64]:
         """[F, CELLS] shares with Jeffreys smoothing (0.5 per cell), so that none is zero."""
@@ -73,11 +77,15 @@ def smoothed_shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(padded / padded.sum(axis=-1, keepdims=True))
 
 
+_ARRAYS = tuple(field.name for field in fields(Reference) if field.name != "joint")
+
+
 def pack_references(references: Mapping[str, Reference]) -> bytes:
     """The bytes of `reference.npz`."""
     arrays: dict[str, NDArray[Any]] = {}
     for mode, reference in references.items():
-        arrays |= {f"{mode}/{field.name}": getattr(reference, field.name) for field in fields(Reference)}
+        own = {name: getattr(reference, name) for name in _ARRAYS} | joint_arrays(reference.joint)
+        arrays |= {f"{mode}/{name}": array for name, array in own.items()}
     return pack(arrays)
 
 
@@ -93,16 +101,17 @@ def unpack_references(data: bytes, where: str) -> dict[str, Reference]:
         raise BundleCorruptError(
             f"references of modes {sorted(modes)}", where=where, expected=" or ".join(get_args(Mode))
         )
-    try:
-        references = {
-            mode: Reference(**{field.name: arrays[f"{mode}/{field.name}"] for field in fields(Reference)})
-            for mode in sorted(modes)
-        }
-    except KeyError as error:
-        raise BundleCorruptError(f"array {error.args[0]!r} is missing", where=where) from None
-    for mode, reference in references.items():
-        _check(reference, mode, where)
-    return references
+    return {mode: _reference(arrays, mode, where) for mode in sorted(modes)}
+
+
+def _reference(arrays: Mapping[str, NDArray[Any]], mode: str, where: str) -> Reference:
+    start = f"{mode}/"
+    own = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+    if missing := [name for name in _ARRAYS if name not in own]:
+        raise BundleCorruptError(f"array {start + missing[0]!r} is missing", where=where)
+    reference = Reference(**{name: own[name] for name in _ARRAYS})
+    _check(reference, mode, where)
+    return replace(reference, joint=joint_from(own, _rows(reference.feature_counts), where))
 
 
 def _check(reference: Reference, mode: str, where: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import types
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -14,6 +14,14 @@ from pydantic_core import ErrorDetails
 from steersman.bundle.errors import UsageError
 
 Model = TypeVar("Model", bound=BaseModel)
+Place = tuple[int | str, ...]
+"""The way to a field: names and positions."""
+LineOf = Callable[[Place], int | None]
+"""Gives the line of a field in the text that it was read from, counted from 1."""
+UNKNOWN = "extra_forbidden"
+"""What pydantic calls a field that there is not."""
+MOST_ALSO = 8
+"""Problems that are told beside the first one."""
 
 
 class Settings(BaseModel):
@@ -26,35 +34,39 @@ class SettingsError(UsageError):
     """A configuration file does not have the form that it should have."""
 
 
-def validated(model: type[Model], data: object, *, where: str) -> Model:
+def validated(model: type[Model], data: object, *, where: str, line_of: LineOf | None = None) -> Model:
     """The settings in `data`, which came from YAML or JSON.
 
     Args:
         model: What the settings should be.
         data: Plain data: mappings, sequences, numbers, strings.
         where: The file or option that the data came from, for the error.
+        line_of: Says in which line of that file a field is; None where there are no lines.
 
     Raises:
-        SettingsError: The data do not fit; the line names the field, what is wrong with it, what was
-            expected, and what was perhaps meant.
+        SettingsError: The data do not fit; the line names each field, what is wrong with it, what was
+            expected, and what was perhaps meant. Fields that there are not come first.
     """
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise settings_error(error, model, where=where) from None
+        raise settings_error(error, model, where=where, line_of=line_of) from None
 
 
-def settings_error(error: ValidationError, model: type[BaseModel], *, where: str) -> SettingsError:
-    """A validation error of `model` as one line about its first problem, counting the others."""
-    first, *others = _own_problems(error.errors(include_url=False))
-    parts, beside = _located(first, model)
-    if first["type"].startswith("union_tag"):
-        parts = [*parts, _context(first, "discriminator").strip("'")]
-    what, expected, hint = _explained(first, beside)
-    if others:
-        what += f" (the first of {len(others) + 1} problems)"
-    field = field_path(parts)
-    return SettingsError(what, where=f"{where}: {field}" if field else where, expected=expected, hint=hint)
+def settings_error(
+    error: ValidationError, model: type[BaseModel], *, where: str, line_of: LineOf | None = None
+) -> SettingsError:
+    """A validation error of `model` as one line with all its problems; what is misspelt comes first."""
+    first, *others = _in_order(_mistakes(error.errors(include_url=False), model))
+    field = field_path(first.place)
+    line = line_of(first.place) if line_of else None
+    where = f"{where}:{line}" if line else where
+    return SettingsError(
+        first.what,
+        where=f"{where}: {field}" if field else where,
+        expected=first.expected,
+        hint=" ".join(filter(None, (first.hint, _also(others, line_of)))) or None,
+    )
 
 
 def field_path(loc: Iterable[int | str]) -> str:
@@ -72,24 +84,83 @@ def close_match(word: str, known: Iterable[str]) -> str | None:
     return f"Did you mean {' or '.join(by_folded[name] for name in close)}?" if close else None
 
 
-def _own_problems(problems: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Without those that only follow from others: a list is also too short when its entries do not fit."""
-    return [
-        problem
-        for problem in problems
-        if problem["type"] != "too_short"
-        or not any(_is_within(other["loc"], problem["loc"]) for other in problems)
+class _Mistake(NamedTuple):
+    """One thing that is wrong at one place."""
+
+    place: Place
+    kind: str
+    what: str
+    expected: str | None
+    hint: str | None
+
+    @property
+    def line(self) -> str:
+        """Where, what and what else, without the end of a sentence."""
+        said = f"{field_path(self.place)}: {self.what}"
+        said += f", expected {self.expected}" if self.expected else ""
+        return f"{said} ({self.hint})" if self.hint else said
+
+
+def _mistakes(problems: list[ErrorDetails], model: type[BaseModel]) -> list[_Mistake]:
+    """What is wrong, once for each place: branches of a union complain one by one."""
+    found: dict[tuple[object, str], _Mistake] = {}
+    for problem in problems:
+        parts, beside = _located(problem, model)
+        if problem["type"].startswith("union_tag"):
+            parts = [*parts, _context(problem, "discriminator").strip("'")]
+        mistake = _Mistake(tuple(parts), problem["type"], *_explained(problem, beside))
+        key = (mistake.place, mistake.what)
+        found[key] = _either(found[key], mistake) if key in found else mistake
+    return list(found.values())
+
+
+def _either(one: _Mistake, other: _Mistake) -> _Mistake:
+    """Two complaints of one value: it could have been either."""
+    wanted = dict.fromkeys(filter(None, (one.expected, other.expected)))
+    return one._replace(expected=" or ".join(wanted) or None, hint=one.hint or other.hint)
+
+
+def _in_order(mistakes: list[_Mistake]) -> list[_Mistake]:
+    """Without those that follow from others, unknown fields before the rest.
+
+    What holds a mistake is not one more: a list is also too short when its entries do not fit. And a field is
+    not missing where it is misspelt.
+    """
+    own = [
+        mistake
+        for mistake in mistakes
+        if not any(_is_within(other.place, mistake.place) for other in mistakes)
+        and not (mistake.kind == "missing" and any(_is_misspelt(mistake, other) for other in mistakes))
     ]
+    return sorted(own, key=lambda mistake: mistake.kind != UNKNOWN)
 
 
-def _is_within(loc: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
-    return len(loc) > len(outer) and loc[: len(outer)] == outer
+def _is_misspelt(missing: _Mistake, other: _Mistake) -> bool:
+    if other.kind != UNKNOWN or other.place[:-1] != missing.place[:-1]:
+        return False
+    return close_match(str(other.place[-1]), [str(missing.place[-1])]) is not None
+
+
+def _also(others: Sequence[_Mistake], line_of: LineOf | None) -> str | None:
+    lines = [_said(mistake, line_of) for mistake in others[:MOST_ALSO]]
+    if len(others) > MOST_ALSO:
+        lines.append(f"and {len(others) - MOST_ALSO} more")
+    return f"Also wrong: {'; '.join(lines)}." if lines else None
+
+
+def _said(mistake: _Mistake, line_of: LineOf | None) -> str:
+    line = line_of(mistake.place) if line_of else None
+    return f"line {line}: {mistake.line}" if line else mistake.line
+
+
+def _is_within(place: Place, outer: Place) -> bool:
+    return len(place) > len(outer) and place[: len(outer)] == outer
 
 
 def _explained(problem: ErrorDetails, beside: Sequence[str]) -> tuple[str, str | None, str | None]:
     """What is wrong, what was expected, and a hint; `beside` are the fields that there are at its place."""
     kind, value = problem["type"], problem["input"]
-    if kind == "extra_forbidden":
+    if kind == UNKNOWN:
         expected = f"one of {', '.join(beside)}" if beside else None
         return "unknown field", expected, close_match(str(problem["loc"][-1]), beside)
     if kind in {"missing", "union_tag_not_found"}:
@@ -120,6 +191,7 @@ _PLAIN_WORDS = {
     r"^a valid (dictionary|mapping).*": "a mapping",
     r"^a valid (tuple|list|set|frozenset|sequence)$": "a list",
     r"^(Tuple|List|Set|Frozenset) should have (.*) after validation, not \d+$": r"\2",
+    r"^String should match pattern (.*)$": r"text that matches \1",
 }
 
 
@@ -142,7 +214,12 @@ def _located(problem: ErrorDetails, model: type[BaseModel]) -> tuple[list[int | 
         if inner or not (marked or "[" in str(part)):
             parts.append(part)
         options = inner or marked or options
-    return parts, sorted({name for option in options if _is_model(option) for name in option.model_fields})
+    return parts, sorted({name for option in options if _is_model(option) for name in _fields(option)})
+
+
+def _fields(model: Any) -> dict[str, Any]:
+    """The fields of a model by the names that people write."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _options(annotation: Any) -> list[Any]:
@@ -160,7 +237,7 @@ def _options(annotation: Any) -> list[Any]:
 def _inside(option: Any, part: int | str) -> list[Any]:
     """What stands at this field, position or key of a model, sequence or mapping."""
     if _is_model(option):
-        field = option.model_fields.get(part)
+        field = _fields(option).get(str(part))
         return _options(field.annotation) if field else []
     origin, arguments = get_origin(option), get_args(option)
     if not isinstance(origin, type) or not arguments:
@@ -172,7 +249,8 @@ def _inside(option: Any, part: int | str) -> list[Any]:
 
 def _marks(option: Any) -> set[object]:
     """What pydantic calls this branch of a union: its name, or a discriminator's value."""
-    marks: set[object] = {getattr(option, "__name__", "")}
+    name = getattr(option, "__name__", "")
+    marks: set[object] = {name, f"constrained-{name}"}
     if _is_model(option):
         for field in option.model_fields.values():
             marks |= set(get_args(field.annotation)) if get_origin(field.annotation) is Literal else set()

@@ -39,6 +39,26 @@ LATENCY_EDGES: tuple[float, ...] = (
 stated on one of these edges, and histograms of different edges do not add up: never change them lightly."""
 
 
+MARGIN_EDGES: tuple[float, ...] = (-10.0, -1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 10.0)
+"""Upper edges of the margin buckets in the constraint's own unit, inclusive; one more bucket holds everything
+above. Whatever the unit, the sign is told apart, and how many powers of ten lie between an action and its limit.
+Never change them lightly either."""
+
+MARGIN_CELLS = len(MARGIN_EDGES) + 2
+"""The buckets, and a last cell for rows that the constraint does not apply to."""
+
+BREAKER_STATES: tuple[str, ...] = ("closed", "half_open", "open")
+"""The states of a version's breaker."""
+
+BREAKER_TRANSITIONS: tuple[tuple[str, str], ...] = (
+    ("closed", "open"),
+    ("open", "half_open"),
+    ("half_open", "open"),
+    ("half_open", "closed"),
+)
+"""What its state can change from, and to."""
+
+
 class BlockSpec(Spec):
     """What is counted for one policy version in one lane. Positions are codes: new members go at the end.
 
@@ -52,6 +72,8 @@ class BlockSpec(Spec):
         modes: Modes that have a reference: only their observations and actions are binned.
         features: Names of the binned observation features.
         dimensions: Name of each action dimension with the names of its cells.
+        constraints: Names of the constraints on actions, in their order.
+        members: Names of the members of the fallback chain, in their order.
     """
 
     policy: str
@@ -63,6 +85,8 @@ class BlockSpec(Spec):
     modes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     dimensions: tuple[Dimension, ...] = ()
+    constraints: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
 
     @property
     def action_cells(self) -> int:
@@ -81,7 +105,7 @@ class BlockSpec(Spec):
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each array of the block, in the order in which they lie."""
-        modes, phases = len(self.modes), len(PHASES)
+        modes, phases, constraints = len(self.modes), len(PHASES), len(self.constraints)
         return {
             "sources": (len(self.sources),),
             "fallback_reasons": (len(self.reasons),),
@@ -94,6 +118,13 @@ class BlockSpec(Spec):
             "latency_ns": (phases,),
             "observation_cells": (modes, len(self.features), CELLS),
             "action_cells": (modes, len(self.dimensions), self.action_cells),
+            "margins": (constraints, MARGIN_CELLS),
+            "shielded": (constraints,),
+            "constraint_fallbacks": (constraints,),
+            "assumed": (1,),
+            "members": (len(self.members),),
+            "breaker_transitions": (len(BREAKER_TRANSITIONS),),
+            "breaker_states": (len(BREAKER_STATES),),
         }
 
     @property
@@ -126,6 +157,14 @@ class BlockView:
         latency_ns: [P] nanoseconds, added up over rows.
         observation_cells: [M, F, CELLS] rows by feature and cell.
         action_cells: [M, D, A] rows by action dimension and cell; a dimension uses its first cells.
+        margins: [C, MARGIN_CELLS] rows by constraint and margin bucket, not cumulated.
+        shielded: [C] rows whose action was changed for the constraint.
+        constraint_fallbacks: [C] rows that the policy did not answer for the constraint.
+        assumed: [1] rows of whose episode nothing was known.
+        members: [K] rows by the member of the fallback chain that answered.
+        breaker_transitions: [T] changes of the breaker's state, by `BREAKER_TRANSITIONS`.
+        breaker_states: [B] 1 for the state that the breaker is in, all 0 where there is none; added up over
+            workers, in how many it is there. The only numbers that are set instead of added to.
     """
 
     spec: BlockSpec
@@ -140,6 +179,13 @@ class BlockView:
     latency_ns: Counts
     observation_cells: Counts
     action_cells: Counts
+    margins: Counts
+    shielded: Counts
+    constraint_fallbacks: Counts
+    assumed: Counts
+    members: Counts
+    breaker_transitions: Counts
+    breaker_states: Counts
 
     @classmethod
     def of(cls, cells: Counts, placed: PlacedBlock) -> BlockView:

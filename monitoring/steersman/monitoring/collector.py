@@ -21,11 +21,12 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from steersman.monitoring import metrics
-from steersman.monitoring.blocks import LATENCY_EDGES, PlacedBlock
+from steersman.monitoring.blocks import LATENCY_EDGES, MARGIN_EDGES, PlacedBlock
 from steersman.monitoring.counters import Segment
 from steersman.monitoring.series import Series, ServedVersion, block_series, process_series, version_series
 
-_BOUNDS = [*map(floatToGoString, LATENCY_EDGES), "+Inf"]
+_EDGES = {metrics.DURATION: LATENCY_EDGES, metrics.CONSTRAINT_MARGIN: MARGIN_EDGES}
+_BOUNDS = {metric: [*map(floatToGoString, edges), "+Inf"] for metric, edges in _EDGES.items()}
 
 
 class SteersmanCollector(Collector):
@@ -103,8 +104,9 @@ def _filled(metric: metrics.Metric, values: dict[tuple[str, ...], Any]) -> Metri
 
 def _add(metric: metrics.Metric, family: Any, labels: tuple[str, ...], value: Any) -> None:
     if metric.type == "histogram":
-        *buckets, total = value.tolist()
-        family.add_metric(labels, list(zip(_BOUNDS, accumulate(buckets), strict=True)), total)
+        bounds, numbers = _BOUNDS[metric], value.tolist()
+        buckets = list(zip(bounds, accumulate(numbers[: len(bounds)]), strict=True))
+        family.add_metric(labels, buckets, sum(numbers[len(bounds) :]))  # no sum is kept of negative edges
     elif metric.type == "info":
         family.add_metric([], dict(zip(metric.labels, labels, strict=True)))
     else:

@@ -29,7 +29,7 @@ from steersman.monitoring.errors import MonitoringError
 Counts = NDArray[np.int64]
 
 MAGIC = b"STEERCNT"
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 """Raised whenever what lies where changes: supervisor and workers of different versions must not mix."""
 
 DEFAULT_SLOT_CELLS = 128 * 1024

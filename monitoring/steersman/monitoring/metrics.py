@@ -100,6 +100,54 @@ ACTION_BINS = Metric(
     "Actions that left the server, by dimension and bin: the choice itself for discrete actions, bins as for "
     "observations for continuous ones.",
 )
+CONSTRAINT_MARGIN = Metric(
+    "steersman_constraint_margin",
+    "histogram",
+    (*_LANE, "constraint"),
+    "How far the action that the policy wanted kept from the constraint, per row to which it applies, in the "
+    "constraint's own unit; negative where it is violated. Bucket 0 also holds actions right at the limit. "
+    "There is no sum.",
+)
+SHIELDED = Metric(
+    "steersman_constraint_shielded_total",
+    "counter",
+    (*_LANE, "constraint"),
+    "Rows whose action was changed so that it keeps the constraint.",
+)
+CONSTRAINT_FALLBACKS = Metric(
+    "steersman_constraint_fallbacks_total",
+    "counter",
+    (*_LANE, "constraint"),
+    "Rows that the policy did not answer, for its action violated the constraint, which has no shield or one "
+    "that found no other action.",
+)
+MEMORY_ASSUMED = Metric(
+    "steersman_safety_memory_assumed_total",
+    "counter",
+    _LANE,
+    "Rows of whose episode nothing was known, as without a token, although constraints ask: the deployment's "
+    "conservative values stood in.",
+)
+FALLBACK_MEMBERS = Metric(
+    "steersman_fallback_members_total",
+    "counter",
+    (*_LANE, "member"),
+    "Rows that the fallback chain answered, by the member of the chain.",
+)
+BREAKER_TRANSITIONS = Metric(
+    "steersman_breaker_transitions_total",
+    "counter",
+    (*_LANE, "from", "to"),
+    "Times that a worker's breaker of the version changed its state: `closed`, `open` or `half_open`. The "
+    "lanes of a version share a breaker.",
+)
+BREAKER_WORKERS = Metric(
+    "steersman_breaker_workers",
+    "gauge",
+    (*_LANE, "state"),
+    "Workers in which the version's breaker is `closed`, `half_open` or `open`. All are 0 where none is "
+    "configured. Without calls a breaker stays as it is.",
+)
 REFERENCE_BINS = Metric(
     "steersman_reference_bin_ratio",
     "gauge",
@@ -188,12 +236,53 @@ WORKERS_CURRENT = Metric(
     "Workers that use the routing snapshot in force. Less than there are for longer than loading takes means "
     "that a change does not get through.",
 )
+STORE_UP = Metric(
+    "steersman_store_up",
+    "gauge",
+    (),
+    "Is 1 while the store of deployments can be used. While it is 0 what is in force goes on being served, and "
+    "changes are refused.",
+)
 VERSION_REFUSED = Metric(
     "steersman_version_refused",
     "gauge",
     ("policy", "version", "reason"),
     "Is 1 for a version that is wanted and refused, by the kind of reason; what served before goes on. "
     "Version 0 stands for none that could be found.",
+)
+KILL_SWITCH = Metric(
+    "steersman_kill_switch",
+    "gauge",
+    (),
+    "Is 1 while the kill switch is on: no policy answers, and every row gets what the fallback chain says.",
+)
+OVERRIDES = Metric(
+    "steersman_overrides",
+    "gauge",
+    ("policy", "scope", "kind"),
+    "Overrides by people that are in force: `kind` is what they order, `pin` an action, the `fallback` or to "
+    "`freeze` a version; `scope` for whom, the `policy`, a `lane` or an `episode`.",
+)
+OVERRIDE_EXPIRY = Metric(
+    "steersman_override_expiry_timestamp_seconds",
+    "gauge",
+    ("policy",),
+    "Unix time at which the first of the policy's overrides ends by itself. Absent where there is none.",
+    "seconds",
+)
+LEASE_EXPIRY = Metric(
+    "steersman_lease_expiry_timestamp_seconds",
+    "gauge",
+    ("policy",),
+    "Unix time at which autonomous operation ends unless somebody renews the lease, or ended. Absent where "
+    "the deployment asks for no lease.",
+    "seconds",
+)
+LEASE_EXPIRED = Metric(
+    "steersman_lease_expired",
+    "gauge",
+    ("policy",),
+    "Is 1 while nobody has renewed the policy's lease in time: autonomous operation has ended.",
 )
 CALLS = Metric(
     "steersman_calls_total",
@@ -247,6 +336,13 @@ METRICS: tuple[Metric, ...] = (
     EPISODES,
     OBSERVATION_BINS,
     ACTION_BINS,
+    CONSTRAINT_MARGIN,
+    SHIELDED,
+    CONSTRAINT_FALLBACKS,
+    MEMORY_ASSUMED,
+    FALLBACK_MEMBERS,
+    BREAKER_TRANSITIONS,
+    BREAKER_WORKERS,
     REFERENCE_BINS,
     REFERENCE_ACTION_BINS,
     REFERENCE_DESIGN_EFFECT,
@@ -260,7 +356,13 @@ METRICS: tuple[Metric, ...] = (
     DEPLOYMENT_REVISION,
     ROUTING_GENERATION,
     WORKERS_CURRENT,
+    STORE_UP,
     VERSION_REFUSED,
+    KILL_SWITCH,
+    OVERRIDES,
+    OVERRIDE_EXPIRY,
+    LEASE_EXPIRY,
+    LEASE_EXPIRED,
     CALLS,
     WORKER_STARTS,
     WORKER_READY,

@@ -18,8 +18,16 @@ from numpy.typing import NDArray
 from steersman.bundle.reference import Reference
 from steersman.bundle.specs import BoxAction, Contract, DiscreteAction
 from steersman.monitoring.bins import Binner
-from steersman.monitoring.blocks import LATENCY_EDGES, PHASES, BlockView, Counts
+from steersman.monitoring.blocks import (
+    BREAKER_STATES,
+    BREAKER_TRANSITIONS,
+    LATENCY_EDGES,
+    PHASES,
+    BlockView,
+    Counts,
+)
 from steersman.monitoring.columns import check_fits, choices
+from steersman.monitoring.margins import MarginCounter
 
 Array = NDArray[Any]
 Codes = NDArray[np.int8]
@@ -43,6 +51,15 @@ class Rows:
         answered: [N] bool, rows that have an action; None when all have.
         starts: [N] bool, rows that begin an episode; None where none does.
         assigned: [N] int8 codes of how the rows found their lane; None when that is not counted.
+        margins: [C, N] float64, of the action that the policy wanted, by constraint and in its unit: negative
+            where violated, NaN where it does not apply or the policy wanted nothing; None without constraints.
+        violated: [N] int8 position of the first constraint that the policy's action violated, -1 for none;
+            None where none was.
+        shielded_by: [N] int8 position of the constraint for which the action was changed, -1 where it was not;
+            None where none was. Rows that violated a constraint and are not shielded fell back for it.
+        members: [N] int8 position of the member of the fallback chain that answered, -1 where none did; None
+            where none did.
+        assumed: Rows of whose episode nothing was known although a constraint asks.
     """
 
     mode: str
@@ -54,10 +71,15 @@ class Rows:
     answered: NDArray[np.bool_] | None = None
     starts: NDArray[np.bool_] | None = None
     assigned: Codes | None = None
+    margins: NDArray[np.float64] | None = None
+    violated: Codes | None = None
+    shielded_by: Codes | None = None
+    members: Codes | None = None
+    assumed: int = 0
 
 
 class Recorder:
-    """Counts into one block. One thread calls it.
+    """Counts into one block. One thread calls it; what a breaker does may come from others, one at a time.
 
     Args:
         view: Where to count; the modes of its spec say what is binned.
@@ -68,7 +90,7 @@ class Recorder:
         MonitoringError: A reference does not fit the contract.
     """
 
-    __slots__ = ("_latency", "_latency_ns", "_modes", "_view")
+    __slots__ = ("_latency", "_latency_ns", "_margins", "_modes", "_view")
 
     def __init__(self, view: BlockView, references: Mapping[str, Reference], contract: Contract) -> None:
         self._view = view
@@ -77,6 +99,7 @@ class Recorder:
             mode: _ModeCounter(view, position, references[mode], contract)
             for position, mode in enumerate(view.spec.modes)
         }
+        self._margins = MarginCounter(view.margins)
 
     def record(self, rows: Rows) -> None:
         """Counts a group of rows."""
@@ -88,6 +111,16 @@ class Recorder:
             _add_codes(view.error_reasons, rows.error_reasons)
         if rows.assigned is not None:
             _add_codes(view.assignments, rows.assigned)
+        if rows.margins is not None:
+            self._margins.add(rows.margins)
+        if rows.shielded_by is not None:
+            _add_present(view.shielded, rows.shielded_by)
+        if rows.violated is not None:
+            _add_present(view.constraint_fallbacks, _fallen(rows.violated, rows.shielded_by))
+        if rows.members is not None:
+            _add_present(view.members, rows.members)
+        if rows.assumed:
+            view.assumed[0] += rows.assumed
         counter = self._modes.get(rows.mode)
         if counter is not None:
             counter.add(rows)
@@ -108,6 +141,19 @@ class Recorder:
     def record_shadow(self, outcomes: Counts) -> None:
         """Counts rows that a shadow lane was offered: `outcomes` [O] of them, as `SHADOW_OUTCOMES` says."""
         self._view.shadow[:] += outcomes
+
+    def record_transition(self, before: str, after: str) -> None:
+        """Counts that the breaker's state changed, and shows the new one."""
+        self._view.breaker_transitions[BREAKER_TRANSITIONS.index((before, after))] += 1
+        self.show_breaker(after)
+
+    def show_breaker(self, state: str | None) -> None:
+        """Shows the state that the breaker is in, one of `BREAKER_STATES`; None where there is none.
+
+        To be called for every new recorder: the block remembers what an earlier one, or an earlier process,
+        showed last.
+        """
+        self._view.breaker_states[:] = [state == known for known in BREAKER_STATES]
 
 
 class _ModeCounter:
@@ -154,6 +200,16 @@ def _action_counter(counts: Counts, reference: Reference, contract: Contract) ->
     if isinstance(spec, DiscreteAction) and spec.start == 0:
         return partial(_add_codes, counts[0])
     return lambda actions: columns.add(choices(actions, contract))
+
+
+def _fallen(violated: Codes, shielded_by: Codes | None) -> Codes:
+    """Violated constraints of the rows that no shield helped."""
+    return violated if shielded_by is None else violated[shielded_by < 0]
+
+
+def _add_present(counts: Counts, codes: Codes) -> None:
+    """Counts codes, of which negative ones stand for none."""
+    counts += np.bincount(codes[codes >= 0], minlength=len(counts))
 
 
 def _add_codes(counts: Counts, codes: NDArray[np.integer[Any]]) -> None:

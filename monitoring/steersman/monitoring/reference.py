@@ -16,6 +16,7 @@ from steersman.monitoring.bins import count_cells
 from steersman.monitoring.clustering import design_effect
 from steersman.monitoring.columns import action_dimensions, choices
 from steersman.monitoring.errors import MonitoringUsageError
+from steersman.monitoring.joint import measure_joint_distance
 from steersman.monitoring.resampling import REPLICATES, calibrate
 
 Array = NDArray[Any]
@@ -59,7 +60,8 @@ def build_reference(
         replicates: How often references and windows are resampled.
 
     Returns:
-        Quantile edges and counts, Rao-Scott design effects, and thresholds for `WINDOWS` and `ALARM_RATES`.
+        Quantile edges and counts, Rao-Scott design effects, thresholds for `WINDOWS` and `ALARM_RATES`, and
+        the joint distance.
 
     Raises:
         MonitoringUsageError: There is no step, or observations and actions do not fit together.
@@ -81,6 +83,7 @@ def build_reference(
         windows=np.array(WINDOWS, np.int64),
         alarm_rates=np.array(ALARM_RATES),
         episodes=np.array(len(kept), np.int64),
+        joint=measure_joint_distance([x for x, _ in kept]),
     )
 
 

@@ -17,7 +17,14 @@ from steersman.bundle.reference import Reference, smoothed_shares
 from steersman.bundle.specs import Contract
 from steersman.monitoring import metrics
 from steersman.monitoring.bins import CELL_LABELS
-from steersman.monitoring.blocks import PHASES, SHADOW_OUTCOMES, BlockView
+from steersman.monitoring.blocks import (
+    BREAKER_STATES,
+    BREAKER_TRANSITIONS,
+    MARGIN_EDGES,
+    PHASES,
+    SHADOW_OUTCOMES,
+    BlockView,
+)
 from steersman.monitoring.columns import Dimension, action_dimensions, watched_features
 from steersman.monitoring.counters import Segment
 
@@ -27,7 +34,8 @@ MAX_THRESHOLDS = 500
 SHADOW_LANE = "shadow"
 
 Series = tuple[metrics.Metric, tuple[str, ...], Any]
-"""Metric, label values in its order, and value: a number, or [B + 2] buckets (not cumulated) and sum."""
+"""Metric, label values in its order, and value: a number, or what a histogram has: buckets, not cumulated, and
+after them the sum, which one with edges below 0 has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,21 @@ def block_series(view: BlockView) -> Iterator[Series]:
         features = [(name, CELL_LABELS) for name in spec.features]
         yield from _cells(metrics.OBSERVATION_BINS, labels, features, view.observation_cells[m])
         yield from _cells(metrics.ACTION_BINS, labels, spec.dimensions, view.action_cells[m])
+    yield from _safety_series(view, lane)
+
+
+def _safety_series(view: BlockView, lane: tuple[str, ...]) -> Iterator[Series]:
+    """What constraints, fallback chain and breaker did."""
+    spec = view.spec
+    for name, buckets in zip(spec.constraints, view.margins, strict=True):
+        yield metrics.CONSTRAINT_MARGIN, (*lane, name), buckets[: len(MARGIN_EDGES) + 1]
+    yield from _each(metrics.SHIELDED, lane, spec.constraints, view.shielded)
+    yield from _each(metrics.CONSTRAINT_FALLBACKS, lane, spec.constraints, view.constraint_fallbacks)
+    yield metrics.MEMORY_ASSUMED, lane, int(view.assumed[0])
+    yield from _each(metrics.FALLBACK_MEMBERS, lane, spec.members, view.members)
+    for change, times in zip(BREAKER_TRANSITIONS, view.breaker_transitions.tolist(), strict=True):
+        yield metrics.BREAKER_TRANSITIONS, (*lane, *change), times
+    yield from _each(metrics.BREAKER_WORKERS, lane, BREAKER_STATES, view.breaker_states)
 
 
 def version_series(served: ServedVersion) -> Iterator[Series]:

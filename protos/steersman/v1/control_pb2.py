@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asteersman/v1/control.proto\x12\x0csteersman.v1\"S\n\x06\x43hange\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x19\n\x11\x65xpected_revision\x18\x03 \x01(\x03\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"P\n\x16\x41pplyDeploymentRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12$\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x14.steersman.v1.Change\"d\n\x0fSetShareRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0c\n\x04lane\x18\x02 \x01(\t\x12\r\n\x05share\x18\x03 \x01(\x01\x12$\n\x06\x63hange\x18\x04 \x01(\x0b\x32\x14.steersman.v1.Change\"T\n\x0ePromoteRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0c\n\x04lane\x18\x02 \x01(\t\x12$\n\x06\x63hange\x18\x03 \x01(\x0b\x32\x14.steersman.v1.Change\"p\n\x0fRollbackRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x15\n\rkeep_episodes\x18\x03 \x01(\x08\x12$\n\x06\x63hange\x18\x04 \x01(\x0b\x32\x14.steersman.v1.Change\"\x81\x01\n\nLaneStatus\x12\x0c\n\x04lane\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x15\n\rworkers_ready\x18\x05 \x01(\r\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x0c\n\x04role\x18\x07 \x01(\t\"\xe2\x01\n\x10\x44\x65ploymentStatus\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08\x64ocument\x18\x03 \x01(\t\x12\'\n\x05lanes\x18\x04 \x03(\x0b\x32\x18.steersman.v1.LaneStatus\x12\x12\n\nrollout_id\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x12\n\ngeneration\x18\x07 \x01(\x03\x12\x17\n\x0fworkers_current\x18\x08 \x01(\r\x12\x0f\n\x07workers\x18\t \x01(\r\x12\x10\n\x08problems\x18\n \x03(\t\"{\n\x10\x44\x65ploymentChange\x12\x32\n\ndeployment\x18\x01 \x01(\x0b\x32\x1e.steersman.v1.DeploymentStatus\x12\x0f\n\x07\x63hanges\x18\x02 \x03(\t\x12\x11\n\tunchanged\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"(\n\x16ListDeploymentsRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\"N\n\x17ListDeploymentsResponse\x12\x33\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x1e.steersman.v1.DeploymentStatus\"]\n\x11GetHistoryRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x11\n\tbefore_id\x18\x03 \x01(\x03\x12\x16\n\x0ewith_documents\x18\x04 \x01(\x08\"\xc8\x01\n\x0cHistoryEntry\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x15\n\rat_unix_nanos\x18\x04 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07\x63hanges\x18\x08 \x03(\t\x12\x10\n\x08\x64ocument\x18\t \x01(\t\x12\x12\n\nrollout_id\x18\n \x01(\t\x12\r\n\x05\x65poch\x18\x0b \x01(\x03\"A\n\x12GetHistoryResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.steersman.v1.HistoryEntry\"\x1a\n\x18RefreshRepositoryRequest\"@\n\x19RefreshRepositoryResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\x0f\n\x07\x63hanges\x18\x02 \x03(\t2\xdf\x04\n\x0e\x43ontrolService\x12W\n\x0f\x41pplyDeployment\x12$.steersman.v1.ApplyDeploymentRequest\x1a\x1e.steersman.v1.DeploymentChange\x12^\n\x0fListDeployments\x12$.steersman.v1.ListDeploymentsRequest\x1a%.steersman.v1.ListDeploymentsResponse\x12I\n\x08SetShare\x12\x1d.steersman.v1.SetShareRequest\x1a\x1e.steersman.v1.DeploymentChange\x12G\n\x07Promote\x12\x1c.steersman.v1.PromoteRequest\x1a\x1e.steersman.v1.DeploymentChange\x12I\n\x08Rollback\x12\x1d.steersman.v1.RollbackRequest\x1a\x1e.steersman.v1.DeploymentChange\x12O\n\nGetHistory\x12\x1f.steersman.v1.GetHistoryRequest\x1a .steersman.v1.GetHistoryResponse\x12\x64\n\x11RefreshRepository\x12&.steersman.v1.RefreshRepositoryRequest\x1a\'.steersman.v1.RefreshRepositoryResponseB\x1cP\x01Z\x18steersman/v1;steersmanv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asteersman/v1/control.proto\x12\x0csteersman.v1\"S\n\x06\x43hange\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x19\n\x11\x65xpected_revision\x18\x03 \x01(\x03\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"P\n\x16\x41pplyDeploymentRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12$\n\x06\x63hange\x18\x02 \x01(\x0b\x32\x14.steersman.v1.Change\"d\n\x0fSetShareRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0c\n\x04lane\x18\x02 \x01(\t\x12\r\n\x05share\x18\x03 \x01(\x01\x12$\n\x06\x63hange\x18\x04 \x01(\x0b\x32\x14.steersman.v1.Change\"T\n\x0ePromoteRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0c\n\x04lane\x18\x02 \x01(\t\x12$\n\x06\x63hange\x18\x03 \x01(\x0b\x32\x14.steersman.v1.Change\"p\n\x0fRollbackRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x15\n\rkeep_episodes\x18\x03 \x01(\x08\x12$\n\x06\x63hange\x18\x04 \x01(\x0b\x32\x14.steersman.v1.Change\"\x91\x01\n\nLaneStatus\x12\x0c\n\x04lane\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x15\n\rworkers_ready\x18\x05 \x01(\r\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x0c\n\x04role\x18\x07 \x01(\t\x12\x0e\n\x06labels\x18\x08 \x03(\t\"\xe2\x01\n\x10\x44\x65ploymentStatus\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08\x64ocument\x18\x03 \x01(\t\x12\'\n\x05lanes\x18\x04 \x03(\x0b\x32\x18.steersman.v1.LaneStatus\x12\x12\n\nrollout_id\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x12\n\ngeneration\x18\x07 \x01(\x03\x12\x17\n\x0fworkers_current\x18\x08 \x01(\r\x12\x0f\n\x07workers\x18\t \x01(\r\x12\x10\n\x08problems\x18\n \x03(\t\"{\n\x10\x44\x65ploymentChange\x12\x32\n\ndeployment\x18\x01 \x01(\x0b\x32\x1e.steersman.v1.DeploymentStatus\x12\x0f\n\x07\x63hanges\x18\x02 \x03(\t\x12\x11\n\tunchanged\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"(\n\x16ListDeploymentsRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\"N\n\x17ListDeploymentsResponse\x12\x33\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x1e.steersman.v1.DeploymentStatus\"]\n\x11GetHistoryRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x11\n\tbefore_id\x18\x03 \x01(\x03\x12\x16\n\x0ewith_documents\x18\x04 \x01(\x08\"\xc8\x01\n\x0cHistoryEntry\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x15\n\rat_unix_nanos\x18\x04 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07\x63hanges\x18\x08 \x03(\t\x12\x10\n\x08\x64ocument\x18\t \x01(\t\x12\x12\n\nrollout_id\x18\n \x01(\t\x12\r\n\x05\x65poch\x18\x0b \x01(\x03\"Y\n\x12GetHistoryResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.steersman.v1.HistoryEntry\x12\x16\n\x0enext_before_id\x18\x02 \x01(\x03\"\x1a\n\x18RefreshRepositoryRequest\"@\n\x19RefreshRepositoryResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\x0f\n\x07\x63hanges\x18\x02 \x03(\t2\xdf\x04\n\x0e\x43ontrolService\x12W\n\x0f\x41pplyDeployment\x12$.steersman.v1.ApplyDeploymentRequest\x1a\x1e.steersman.v1.DeploymentChange\x12^\n\x0fListDeployments\x12$.steersman.v1.ListDeploymentsRequest\x1a%.steersman.v1.ListDeploymentsResponse\x12I\n\x08SetShare\x12\x1d.steersman.v1.SetShareRequest\x1a\x1e.steersman.v1.DeploymentChange\x12G\n\x07Promote\x12\x1c.steersman.v1.PromoteRequest\x1a\x1e.steersman.v1.DeploymentChange\x12I\n\x08Rollback\x12\x1d.steersman.v1.RollbackRequest\x1a\x1e.steersman.v1.DeploymentChange\x12O\n\nGetHistory\x12\x1f.steersman.v1.GetHistoryRequest\x1a .steersman.v1.GetHistoryResponse\x12\x64\n\x11RefreshRepository\x12&.steersman.v1.RefreshRepositoryRequest\x1a\'.steersman.v1.RefreshRepositoryResponseB\x1cP\x01Z\x18steersman/v1;steersmanv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,25 +43,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROLLBACKREQUEST']._serialized_start=399
   _globals['_ROLLBACKREQUEST']._serialized_end=511
   _globals['_LANESTATUS']._serialized_start=514
-  _globals['_LANESTATUS']._serialized_end=643
-  _globals['_DEPLOYMENTSTATUS']._serialized_start=646
-  _globals['_DEPLOYMENTSTATUS']._serialized_end=872
-  _globals['_DEPLOYMENTCHANGE']._serialized_start=874
-  _globals['_DEPLOYMENTCHANGE']._serialized_end=997
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=999
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=1039
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=1041
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=1119
-  _globals['_GETHISTORYREQUEST']._serialized_start=1121
-  _globals['_GETHISTORYREQUEST']._serialized_end=1214
-  _globals['_HISTORYENTRY']._serialized_start=1217
-  _globals['_HISTORYENTRY']._serialized_end=1417
-  _globals['_GETHISTORYRESPONSE']._serialized_start=1419
-  _globals['_GETHISTORYRESPONSE']._serialized_end=1484
-  _globals['_REFRESHREPOSITORYREQUEST']._serialized_start=1486
-  _globals['_REFRESHREPOSITORYREQUEST']._serialized_end=1512
-  _globals['_REFRESHREPOSITORYRESPONSE']._serialized_start=1514
-  _globals['_REFRESHREPOSITORYRESPONSE']._serialized_end=1578
-  _globals['_CONTROLSERVICE']._serialized_start=1581
-  _globals['_CONTROLSERVICE']._serialized_end=2188
+  _globals['_LANESTATUS']._serialized_end=659
+  _globals['_DEPLOYMENTSTATUS']._serialized_start=662
+  _globals['_DEPLOYMENTSTATUS']._serialized_end=888
+  _globals['_DEPLOYMENTCHANGE']._serialized_start=890
+  _globals['_DEPLOYMENTCHANGE']._serialized_end=1013
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=1015
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=1055
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=1057
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=1135
+  _globals['_GETHISTORYREQUEST']._serialized_start=1137
+  _globals['_GETHISTORYREQUEST']._serialized_end=1230
+  _globals['_HISTORYENTRY']._serialized_start=1233
+  _globals['_HISTORYENTRY']._serialized_end=1433
+  _globals['_GETHISTORYRESPONSE']._serialized_start=1435
+  _globals['_GETHISTORYRESPONSE']._serialized_end=1524
+  _globals['_REFRESHREPOSITORYREQUEST']._serialized_start=1526
+  _globals['_REFRESHREPOSITORYREQUEST']._serialized_end=1552
+  _globals['_REFRESHREPOSITORYRESPONSE']._serialized_start=1554
+  _globals['_REFRESHREPOSITORYRESPONSE']._serialized_end=1618
+  _globals['_CONTROLSERVICE']._serialized_start=1621
+  _globals['_CONTROLSERVICE']._serialized_end=2228
 # @@protoc_insertion_point(module_scope)

@@ -188,6 +188,7 @@ class LaneStatus(_message.Message):
     WORKERS_READY_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     lane: _builtins.str
     """stable, control, canary, shadow, the name of an arm, or pinned for a version that is only asked for by its
     number; of those there may be several.
@@ -204,6 +205,10 @@ class LaneStatus(_message.Message):
     """True where it takes no new episodes and those that it has may end."""
     role: _builtins.str
     """What it does: open (takes episodes), shadow (is never answered), pinned, or draining."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels that calls may ask for it by."""
+
     def __init__(
         self,
         *,
@@ -214,10 +219,11 @@ class LaneStatus(_message.Message):
         workers_ready: _builtins.int = ...,
         draining: _builtins.bool = ...,
         role: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "draining", b"draining", "lane", b"lane", "role", b"role", "share", b"share", "version", b"version", "workers_ready", b"workers_ready"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "draining", b"draining", "labels", b"labels", "lane", b"lane", "role", b"role", "share", b"share", "version", b"version", "workers_ready", b"workers_ready"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -371,9 +377,9 @@ class GetHistoryRequest(_message.Message):
     policy: _builtins.str
     """Name of the policy; empty for all."""
     limit: _builtins.int
-    """Most entries; 0 means 50."""
+    """Most entries of the answer; 0 means 50. It has at most 1,000, 100 with documents, and fewer where they are long."""
     before_id: _builtins.int
-    """Only entries before this one; 0 for the newest."""
+    """Only entries before this one; 0 for the newest. `next_before_id` of an answer goes on where it ended."""
     with_documents: _builtins.bool
     """Whether the entries have the deployments that were made, which can be long."""
     def __init__(
@@ -459,6 +465,9 @@ class GetHistoryResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_BEFORE_ID_FIELD_NUMBER: _builtins.int
+    next_before_id: _builtins.int
+    """The `before_id` that older entries are found with; 0 where there are none."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryEntry]:
         """Newest first."""
@@ -467,10 +476,11 @@ class GetHistoryResponse(_message.Message):
         self,
         *,
         entries: _abc.Iterable[Global___HistoryEntry] | None = ...,
+        next_before_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_before_id", b"next_before_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

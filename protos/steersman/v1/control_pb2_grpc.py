@@ -75,8 +75,10 @@ class ControlServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def ApplyDeployment(self, request, context):
-        """Makes a deployment the one in force for its policy. Where a canary or an arm says `latest`, the newest
-        version now takes its place: what a rollout compares does not change by itself.
+        """Makes a deployment the one in force for its policy, as a whole: what it leaves out goes back to the default.
+        Only `safety`, where there is one in force, must be given, if only as {}: else FAILED_PRECONDITION. Where a
+        canary or an arm says `latest`, the newest version now takes its place: what a rollout compares does not
+        change by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,8 +39,10 @@ class ControlServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ControlServiceAsyncStub: ...
     ApplyDeployment: _grpc.UnaryUnaryMultiCallable[_control_pb2.ApplyDeploymentRequest, _control_pb2.DeploymentChange]
-    """Makes a deployment the one in force for its policy. Where a canary or an arm says `latest`, the newest
-    version now takes its place: what a rollout compares does not change by itself.
+    """Makes a deployment the one in force for its policy, as a whole: what it leaves out goes back to the default.
+    Only `safety`, where there is one in force, must be given, if only as {}: else FAILED_PRECONDITION. Where a
+    canary or an arm says `latest`, the newest version now takes its place: what a rollout compares does not
+    change by itself.
     """
     ListDeployments: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListDeploymentsRequest, _control_pb2.ListDeploymentsResponse]
     """The deployments in force, and what every worker makes of them."""
@@ -66,8 +68,10 @@ class ControlServiceStub:
 class ControlServiceAsyncStub(ControlServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ApplyDeployment: _aio.UnaryUnaryMultiCallable[_control_pb2.ApplyDeploymentRequest, _control_pb2.DeploymentChange]  # type: ignore[assignment]
-    """Makes a deployment the one in force for its policy. Where a canary or an arm says `latest`, the newest
-    version now takes its place: what a rollout compares does not change by itself.
+    """Makes a deployment the one in force for its policy, as a whole: what it leaves out goes back to the default.
+    Only `safety`, where there is one in force, must be given, if only as {}: else FAILED_PRECONDITION. Where a
+    canary or an arm says `latest`, the newest version now takes its place: what a rollout compares does not
+    change by itself.
     """
     ListDeployments: _aio.UnaryUnaryMultiCallable[_control_pb2.ListDeploymentsRequest, _control_pb2.ListDeploymentsResponse]  # type: ignore[assignment]
     """The deployments in force, and what every worker makes of them."""
@@ -96,8 +100,10 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.ApplyDeploymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.DeploymentChange, _abc.Awaitable[_control_pb2.DeploymentChange]]:
-        """Makes a deployment the one in force for its policy. Where a canary or an arm says `latest`, the newest
-        version now takes its place: what a rollout compares does not change by itself.
+        """Makes a deployment the one in force for its policy, as a whole: what it leaves out goes back to the default.
+        Only `safety`, where there is one in force, must be given, if only as {}: else FAILED_PRECONDITION. Where a
+        canary or an arm says `latest`, the newest version now takes its place: what a rollout compares does not
+        change by itself.
         """
 
     @_abc_1.abstractmethod

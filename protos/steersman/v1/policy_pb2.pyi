@@ -360,6 +360,7 @@ class ActRequest(_message.Message):
     IDEMPOTENCY_KEYS_FIELD_NUMBER: _builtins.int
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
     VERSION_LABEL_FIELD_NUMBER: _builtins.int
+    TIMEOUT_NANOS_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Name of the policy."""
     version: _builtins.int
@@ -370,6 +371,11 @@ class ActRequest(_message.Message):
     """Comes back in the answer; pairs the two in `ActStream`. Any value the caller likes."""
     version_label: _builtins.str
     """A label instead of a version, such as "champion"; the operator says which version carries it. Never both."""
+    timeout_nanos: _builtins.int
+    """How long the caller waits for the answer, nanoseconds from when the server has the request; 0 where it does
+    not say. The server answers by the fallback before that, or fails the call. For `ActStream`, whose requests
+    have no deadlines of their own; in a unary call the nearer one of this and the call's deadline counts.
+    """
     @_builtins.property
     def observation(self) -> Global___Tensor:
         """The observations as the environment gives them, shape [N, *observation shape] or one row without
@@ -437,10 +443,11 @@ class ActRequest(_message.Message):
         idempotency_keys: _abc.Iterable[_builtins.bytes] | None = ...,
         correlation_id: _builtins.int = ...,
         version_label: _builtins.str = ...,
+        timeout_nanos: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_mask", b"action_mask", "observation", b"observation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_mask", b"action_mask", "correlation_id", b"correlation_id", "episode_ids", b"episode_ids", "episode_starts", b"episode_starts", "episode_tokens", b"episode_tokens", "evidence", b"evidence", "idempotency_keys", b"idempotency_keys", "mode", b"mode", "observation", b"observation", "observation_dict", b"observation_dict", "observation_times_unix_nanos", b"observation_times_unix_nanos", "policy", b"policy", "steps", b"steps", "version", b"version", "version_label", b"version_label"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_mask", b"action_mask", "correlation_id", b"correlation_id", "episode_ids", b"episode_ids", "episode_starts", b"episode_starts", "episode_tokens", b"episode_tokens", "evidence", b"evidence", "idempotency_keys", b"idempotency_keys", "mode", b"mode", "observation", b"observation", "observation_dict", b"observation_dict", "observation_times_unix_nanos", b"observation_times_unix_nanos", "policy", b"policy", "steps", b"steps", "timeout_nanos", b"timeout_nanos", "version", b"version", "version_label", b"version_label"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,6 +31,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="steersman",
     help="Take reinforcement-learning policies from training to production, and keep them honest there.",
+    epilog="Exit status: 0 fine, 1 the check or the work failed, 2 used wrongly, 130 ended by Ctrl-C.",
     pretty_exceptions_enable=False,
     add_completion=False,
 )

@@ -23,7 +23,7 @@ from steersman.cli.calling import (
     print_table,
     security_of,
 )
-from steersman.cli.control_calls import Ca, TokenFile
+from steersman.cli.control_calls import Ca, Certificate, Key, OldServer, TokenFile
 
 if TYPE_CHECKING:
     from steersman.client import (
@@ -70,8 +70,11 @@ def act(
     ] = None,
     evidence: Annotated[str, typer.Option(help=f"Also print any of {','.join(EVIDENCE)}.")] = "",
     target: Target = DEFAULT_TARGET,
+    old_target: OldServer = "",
     token_file: TokenFile = None,
     ca: Ca = None,
+    certificate: Certificate = None,
+    key: Key = None,
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
 ) -> None:
@@ -84,7 +87,7 @@ def act(
     rows = _read_json("--observation", sys.stdin.read() if observation == "-" else observation)
     masks = None if mask is None else _read_json("--mask", mask)
     asked: dict[str, Any] = {"mode": mode.value, "version": version, "evidence": _read_evidence(evidence)}
-    with calling(target, timeout, security_of(token_file, ca)) as client:
+    with calling(old_target or target, timeout, security_of(token_file, ca, certificate, key)) as client:
         description = client.describe(policy)
         if _is_batch(rows, description):
             decisions = client.act_batch(policy, rows, action_masks=masks, episode_ids=episode_id, **asked)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman.bundle.errors import SteersmanError
-from steersman.cli.control_calls import read
+from steersman.cli.connection import TLS_HINTS, TlsOptions, quiet_grpc, read
 
 if TYPE_CHECKING:
     from steersman.client import PolicyClient
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE = "STEERSMAN_TOKEN"  # noqa: S105  a variable's name
 
 DEFAULT_TARGET = "127.0.0.1:50051"
-Target = Annotated[str, typer.Option(help="Address of the server.", envvar="STEERSMAN_TARGET")]
+Target = Annotated[str, typer.Option("--server", help="Address of the server.", envvar="STEERSMAN_TARGET")]
 Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds to wait for the answer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
-START_HINT = "Start one with `steersman serve`, or say with --target where it is."
+START_HINT = "Start one with `steersman serve`, or say with --server where it is."
 
 
-def security_of(token_file: Path | None, ca: Path | None) -> Security:
+def security_of(
+    token_file: Path | None, ca: Path | None, certificate: Path | None, key: Path | None
+) -> Security:
     """Who calls, and whom they believe: the client's options.
 
     Raises:
@@ -40,8 +42,11 @@ def security_of(token_file: Path | None, ca: Path | None) -> Security:
     )
     if token:
         given["token"] = token
-    if ca:
-        given["ca"] = read(ca, "--ca")
+    tls = TlsOptions.read(ca, certificate, key)
+    if tls.ca is not None:
+        given["ca"] = tls.ca
+    if tls.certificate is not None and tls.key is not None:
+        given["certificate"], given["key"] = tls.certificate, tls.key
     return given
 
 
@@ -52,17 +57,31 @@ def calling(target: str, timeout: float, security: Security | None = None) -> It
     Raises:
         SteersmanError: The call failed.
     """
-    from steersman.client import ClientError, PolicyClient, PolicyNotFoundError, ServerUnavailableError
+    quiet_grpc()
+    from steersman import client as api
+    from steersman.client.mistakes import Mistake
 
     try:
-        with PolicyClient(target, timeout=timeout, **(security or {})) as client:
+        with api.PolicyClient(target, timeout=timeout, **(security or {})) as client:
             yield client
-    except PolicyNotFoundError as error:
+    except api.PolicyNotFoundError as error:
         raise SteersmanError(error.message, hint="`steersman policies` lists what there is.") from error
-    except ServerUnavailableError as error:
+    except api.UnauthenticatedError as error:
+        raise _unknown_caller(target, shown="token" in (security or {})) from error
+    except api.TlsError as error:
+        raise SteersmanError(Mistake(error.reason).what(target), hint=TLS_HINTS[error.reason]) from error
+    except api.ServerUnavailableError as error:
         raise SteersmanError(error.message, hint=None if error.reason else START_HINT) from error
-    except ClientError as error:
+    except api.ClientError as error:
         raise SteersmanError(error.message) from error
+
+
+def _unknown_caller(target: str, *, shown: bool) -> SteersmanError:
+    if shown:
+        what = "the server does not know the token that was shown"
+        return SteersmanError(what, where=target, hint="Is it revoked, or another server's?")
+    what = "the server answers callers that it knows; expected their token"
+    return SteersmanError(what, where=target, hint="Show it with --token-file or STEERSMAN_TOKEN.")
 
 
 def print_json(value: Any) -> None:

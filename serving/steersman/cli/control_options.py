@@ -13,10 +13,14 @@ from typing import Annotated, Any
 
 import typer
 
+from steersman.cli.connection import TlsOptions
 from steersman.cli.control_calls import (
     DEFAULT_SERVER,
     DEFAULT_TIMEOUT_S,
     Ca,
+    Certificate,
+    Key,
+    OldServer,
     Server,
     Timeout,
     Token,
@@ -28,7 +32,9 @@ Reason = Annotated[str, typer.Option(help="Why; goes into the history.")]
 Actor = Annotated[
     str, typer.Option(help="Who; where the server knows its callers, it is they.", show_default="you")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check it and show what it would change.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check it and show what it would do; nothing is changed.")
+]
 Expect = Annotated[
     int, typer.Option("--expect-revision", min=0, help="Fail if there is a newer one; 0: whatever it is.")
 ]
@@ -41,12 +47,16 @@ def connected(command: Command) -> Command:
     def options(
         *,
         server: Server = DEFAULT_SERVER,
+        old_server: OldServer = "",
         token_file: TokenFile = None,
         token: Token = "",
         ca: Ca = None,
+        certificate: Certificate = None,
+        key: Key = None,
         timeout: Timeout = DEFAULT_TIMEOUT_S,
     ) -> Any:
-        return control(server, timeout=timeout, token=token, token_file=token_file, ca=ca)
+        tls = TlsOptions.read(ca, certificate, key)
+        return control(old_server or server, timeout=timeout, token=token, token_file=token_file, tls=tls)
 
     def run(connection: Any, *args: Any, **kwargs: Any) -> None:
         with connection as call:

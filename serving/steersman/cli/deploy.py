@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steersman.cli.calling import AsJson
-from steersman.cli.control_calls import Calls, read
+from steersman.cli.connection import read
+from steersman.cli.control_calls import Calls, read_history
 from steersman.cli.control_options import changing, connected
-from steersman.cli.deployments import print_change, print_history, print_message, print_statuses
+from steersman.cli.deployments import print_change, print_history, print_message, print_statuses, print_yaml
 
 if TYPE_CHECKING:
     from steersman.v1.control_pb2 import Change
@@ -58,13 +59,25 @@ def show(
     call: Calls,
     policy: SomePolicy = "",
     *,
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print the deployment of one policy as `apply` takes it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is deployed, and what every worker makes of it."""
+    """Show what is deployed, and what every worker makes of it.
+
+    Example: steersman deploy show cartpole --yaml > cartpole.yaml
+    """
+    from steersman.bundle.errors import UsageError
     from steersman.v1 import control_pb2 as pb
 
     answer = call("ListDeployments", pb.ListDeploymentsRequest(policy=policy))
-    if as_json:
+    if as_yaml:
+        if len(answer.deployments) != 1:
+            there = ", ".join(status.policy for status in answer.deployments) or "none"
+            raise UsageError("--yaml prints one deployment", expected=f"the name of a policy: {there}")
+        print_yaml(answer.deployments[0])
+    elif as_json:
         print_message(answer)
     else:
         print_statuses(answer.deployments)
@@ -143,19 +156,18 @@ def history(
     call: Calls,
     policy: SomePolicy = "",
     *,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most entries.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Most entries.")] = 20,
     before: Annotated[int, typer.Option(min=0, help="Only entries before this id.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Show who changed what, when and why; newest first."""
-    from steersman.v1 import control_pb2 as pb
-
-    request = pb.GetHistoryRequest(policy=policy, limit=limit, before_id=before, with_documents=as_json)
-    answer = call("GetHistory", request)
+    answer = read_history(call, policy, limit, before, with_documents=as_json)
     if as_json:
         print_message(answer)
     elif answer.entries:
         print_history(answer.entries)
+        if answer.next_before_id:
+            typer.echo(f"there is more: --before {answer.next_before_id}", err=True)
     else:
         typer.echo("nothing was ever changed")
 

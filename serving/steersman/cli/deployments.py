@@ -9,28 +9,37 @@ from typing import Any
 
 import typer
 
-LANE_COLUMNS = ("lane", "version", "share", "workers", "state")
+LANE_COLUMNS = ("lane", "version", "share", "workers", "state", "labels")
+NEVER_APPLIED = "no deployment applied"
 HISTORY_COLUMNS = ("id", "policy", "revision", "at", "actor", "action", "changes", "reason")
 
 
 def print_message(message: Any) -> None:
-    """A protobuf message as JSON; documents in it stay text."""
-    from google.protobuf.json_format import MessageToDict
+    """A message of the control service as JSON with all its fields; documents in it stay text."""
+    typer.echo(json.dumps(_plain(message), ensure_ascii=False))
 
-    value = MessageToDict(
-        message, always_print_fields_with_no_presence=True, preserving_proto_field_name=True
-    )
-    typer.echo(json.dumps(value, ensure_ascii=False))
+
+def print_yaml(status: Any) -> None:
+    """The deployment in force as a file that `steersman deploy apply` takes back unchanged."""
+    from steersman.serving.rollout.yaml_text import write_yaml
+
+    said = f"revision {status.revision}" if status.revision else NEVER_APPLIED
+    typer.echo(f"# the deployment of {status.policy} in force: {said}")
+    typer.echo(write_yaml(json.loads(status.document)), nl=False)
 
 
 def print_change(answer: Any, *, dry_run: bool) -> None:
-    """What a change did."""
-    if answer.unchanged and not answer.changes:
-        typer.echo(f"{answer.deployment.policy}: nothing to change")
-    for line in answer.changes:
-        typer.echo(f"{'would change ' if dry_run else ''}{answer.deployment.policy}: {line}")
-    print_statuses([answer.deployment])
+    """What a change did, or would do."""
     status = answer.deployment
+    if answer.unchanged and not answer.changes:
+        typer.echo(f"{status.policy}: nothing to change")
+    for line in answer.changes:
+        typer.echo(f"{'would change ' if dry_run else ''}{status.policy}: {line}")
+    if dry_run and answer.changes:
+        _print_status(status, f"{status.policy}: would be revision {status.revision}", would_be=True)
+        typer.echo("dry run: nothing was changed; the same without --dry-run does it")
+        return
+    print_statuses([status])
     if not answer.unchanged and status.workers_current < status.workers:
         waiting = status.workers - status.workers_current
         typer.echo(f"{waiting} of {status.workers} workers still load it", err=True)
@@ -39,12 +48,16 @@ def print_change(answer: Any, *, dry_run: bool) -> None:
 def print_statuses(statuses: Sequence[Any]) -> None:
     """A table of lanes for each deployment, and what ails it."""
     for status in statuses:
-        rollout = f", rollout epoch {status.epoch}" if status.rollout_id else ""
-        revision = f"revision {status.revision}" if status.revision else "no deployment applied"
-        rows = [_lane_cells(lane, status.workers) for lane in status.lanes]
-        print_rich_table(f"{status.policy}: {revision}{rollout}", LANE_COLUMNS, rows)
-        for problem in status.problems:
-            typer.echo(f"  problem: {problem}", err=True)
+        revision = f"revision {status.revision}" if status.revision else NEVER_APPLIED
+        _print_status(status, f"{status.policy}: {revision}")
+
+
+def _print_status(status: Any, title: str, *, would_be: bool = False) -> None:
+    rollout = f", rollout epoch {status.epoch}" if status.rollout_id else ""
+    rows = [_lane_cells(lane, status.workers, would_be=would_be) for lane in status.lanes]
+    print_rich_table(f"{title}{rollout}", LANE_COLUMNS, rows)
+    for problem in status.problems:
+        typer.echo(f"  problem: {problem}", err=True)
 
 
 def print_history(entries: Sequence[Any]) -> None:
@@ -82,7 +95,19 @@ def print_rich_table(title: str, columns: Sequence[str], rows: Sequence[Sequence
     console.print(table)
 
 
-def _lane_cells(lane: Any, workers: int) -> tuple[str, ...]:
+def _lane_cells(lane: Any, workers: int, *, would_be: bool) -> tuple[str, ...]:
     share = f"{100 * lane.share:.4g} %" if lane.share else "-"
     state = "draining" if lane.draining else "ready" if lane.workers_ready == workers else "loading"
-    return (lane.lane, str(lane.version), share, f"{lane.workers_ready}/{workers}", state)
+    labels = ", ".join(lane.labels) or "-"
+    ready = ("-", "would drain" if lane.draining else "would serve")
+    loaded = ready if would_be else (f"{lane.workers_ready}/{workers}", state)
+    return (lane.lane, str(lane.version), share, *loaded, labels)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as numbers: protobuf's own JSON has 64-bit integers as text."""
+    if hasattr(value, "DESCRIPTOR"):
+        return {field.name: _plain(getattr(value, field.name)) for field in value.DESCRIPTOR.fields}
+    if isinstance(value, str | bytes | bool | int | float):
+        return value
+    return [_plain(item) for item in value]

@@ -18,12 +18,12 @@ from steersman.cli.calling import (
     print_table,
     security_of,
 )
-from steersman.cli.control_calls import Ca, TokenFile
+from steersman.cli.control_calls import Ca, Certificate, Key, OldServer, TokenFile
 
 if TYPE_CHECKING:
     from steersman.client import ActionSpec, ObservationSpec, PolicyDescription, PolicySummary, PolicyVersion
 
-VERSION_COLUMNS = ("version", "state", "variant", "lanes", "created", "detail")
+VERSION_COLUMNS = ("version", "state", "variant", "lanes", "labels", "created", "detail")
 FEATURES_SHOWN = 16
 
 
@@ -31,8 +31,11 @@ def policies(
     name: Annotated[str | None, typer.Argument(help="Describe this policy; without it, list all.")] = None,
     *,
     target: Target = DEFAULT_TARGET,
+    old_target: OldServer = "",
     token_file: TokenFile = None,
     ca: Ca = None,
+    certificate: Certificate = None,
+    key: Key = None,
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
 ) -> None:
@@ -40,7 +43,8 @@ def policies(
 
     Example: steersman policies cartpole
     """
-    with calling(target, timeout, security_of(token_file, ca)) as client:
+    target = old_target or target
+    with calling(target, timeout, security_of(token_file, ca, certificate, key)) as client:
         value: Any = client.policies() if name is None else client.describe(name)
     if as_json:
         print_json(value)
@@ -107,6 +111,7 @@ def _action_text(spec: ActionSpec) -> str:
 
 def _cells(version: PolicyVersion) -> tuple[str, ...]:
     created = "-" if version.created is None else f"{version.created:%Y-%m-%dT%H:%M:%SZ}"
-    lanes = ", ".join(version.lanes) or "-"
+    lanes, labels = (", ".join(names) or "-" for names in (version.lanes, version.labels))
     variant = version.variant or "-"
-    return (str(version.version), version.state.value, variant, lanes, created, version.detail or "-")
+    state = version.state.value
+    return (str(version.version), state, variant, lanes, labels, created, version.detail or "-")

@@ -57,7 +57,8 @@ def serve(  # cap: parameters, one for each setting
 
     Settings come from --config, then STEERSMAN_* variables, then flags;
     --print-config shows what came of them. Metrics and health are on the HTTP
-    port. SIGTERM and Ctrl-C end it in good order.
+    port. SIGTERM and Ctrl-C end it in good order, with status 0. The log is
+    text on a terminal and JSON elsewhere.
     """
     given = locals()  # every option by its setting's name
     flags = {name: value for name, value in given.items() if name not in NO_SETTINGS and value is not None}

@@ -44,6 +44,7 @@ from steersman.client.errors import (
     PolicyNotFoundError,
     RowFailedError,
     ServerUnavailableError,
+    TlsError,
     UnauthenticatedError,
 )
 from steersman.client.outcomes import EpisodeEnd, Outcome, OutcomeError, OutcomeReport
@@ -96,6 +97,7 @@ __all__ = [
     "RowFailedError",
     "ServerUnavailableError",
     "Source",
+    "TlsError",
     "UnauthenticatedError",
     "VersionState",
     "plain",

@@ -52,6 +52,8 @@ from steersman.v1 import policy_pb2 as pb
 
 _KEY_BYTES = 16
 _LONGEST_LOOK = 1.0  # seconds that one replica of several gets to say whether it is ready
+_LONGEST_WAIT = 5.0  # seconds that a look waits for a connection, before one asks what hinders it
+_NOT_YET = frozenset({StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED})
 T = TypeVar("T")
 
 
@@ -220,6 +222,7 @@ class ClientCalls:
 
         Raises:
             ServerUnavailableError: It was not so within `timeout` seconds; the message says what was missing.
+            TlsError: Client and server do not fit in TLS.
             ClientError: The server refuses to be asked.
         """
         deadline = self.caller.deadline(timeout)
@@ -229,9 +232,11 @@ class ClientCalls:
         alone = len(self.caller.replicas) == 1
         yield from self.caller.begin()
         while (remaining := self.caller.remaining(deadline) or 0.0) > 0:
-            look = remaining if alone else min(remaining, _LONGEST_LOOK)
+            waits = attempt % 2 == 1  # a connection that is only waited for never says what hinders it
+            longest = _LONGEST_WAIT if waits else remaining
+            look = min(remaining, longest if alone else _LONGEST_LOOK)
             replica = self.caller.pick(())
-            send = Send("ListPolicies", request, look, wait_for_ready=True, replica=replica.index)
+            send = Send("ListPolicies", request, look, wait_for_ready=waits, replica=replica.index)
             reply = yield from self.caller.attempt(send, replica, repeatable=True)
             if not isinstance(reply, Failure):
                 missing = _what_is_missing(read_summaries(reply), policy)
@@ -239,8 +244,12 @@ class ClientCalls:
                     return
             elif reply.code == StatusCode.DEADLINE_EXCEEDED and look == remaining:
                 break
-            elif reply.code not in {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED}:
-                raise self.caller.error(reply, "ListPolicies", deadline)
+            else:
+                reply = yield from self.caller.explained(reply, replica, deadline)
+                if reply.mistake is not None:
+                    missing = reply.mistake.what(replica.address)
+                if (reply.lasts and alone) or reply.code not in _NOT_YET:
+                    raise self.caller.error(reply, "ListPolicies", deadline, replica=replica)
             yield Wait(min(self.caller.pause(attempt), remaining))
             attempt += 1
         message = f"{self.caller.target} was not ready within {timeout:g} s: {missing}"

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from google.protobuf.message import Message
 from grpc import StatusCode
 
-from steersman.client.effects import Ambient, Rpc, Send, Signal, Steps, Tools, Wait
+from steersman.client.effects import Ambient, Examine, Rpc, Send, Signal, Steps, Tools, Wait
 from steersman.client.errors import ClientError, InvalidRequestError
 from steersman.client.failures import Failure, error_of
 from steersman.client.health import watch_all
@@ -25,6 +25,8 @@ from steersman.client.replicas import RETRIED_CODES, Replica, Replicas
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
+LONGEST_LOOK = 1.0
+"""Seconds that finding out what a server speaks may take, and in which it is not looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,25 @@ class Tries:
         made: How many.
         rounds: How often all replicas were tried in vain.
         tried: Replicas that failed in this round.
+        hopeless: How many of those would fail again.
     """
 
     made: int = 0
     rounds: int = 0
     tried: list[Replica] = field(default_factory=list)
+    hopeless: int = 0
+
+    def add(self, replica: Replica, failure: Failure) -> None:
+        """An attempt has failed."""
+        self.made += 1
+        self.tried.append(replica)
+        self.hopeless += failure.lasts
+
+    def next_round(self) -> None:
+        """All replicas were tried in vain, and are tried again."""
+        self.rounds += 1
+        self.tried.clear()
+        self.hopeless = 0
 
 
 @dataclass(slots=True)
@@ -144,11 +160,11 @@ class Caller:
             )
             if not isinstance(reply, Failure):
                 return reply
-            tries.made += 1
-            tries.tried.append(replica)
+            reply = yield from self.explained(reply, replica, deadline)
+            tries.add(replica, reply)
             pause = self._pause_before_retry(reply, tries, deadline) if repeatable else None
             if pause is None:
-                raise self.error(reply, rpc, deadline, attempts=tries.made)
+                raise self.error(reply, rpc, deadline, attempts=tries.made, replica=replica)
             if pause > 0:
                 yield Wait(pause)
 
@@ -173,6 +189,19 @@ class Caller:
             self.replicas.release(replica, reply)
         return reply
 
+    def explained(self, failure: Failure, replica: Replica, deadline: Deadline) -> Steps[Failure]:
+        """The failure, with the mistake behind it if it is one of TLS that can be found out.
+
+        A server that cannot be talked to is looked at once in a while, and not by every call.
+        """
+        now = self.ambient.clock()
+        if not failure.unclear:
+            return failure
+        if now - replica.examined >= LONGEST_LOOK:
+            replica.examined = now
+            replica.mistake = yield Examine(replica.index, min(LONGEST_LOOK, deadline.ends - now))
+        return failure if replica.mistake is None else replace(failure, mistake=replica.mistake)
+
     def pause(self, attempt: int) -> float:
         """Seconds before the next attempt: exponential, jittered so that callers do not return as one.
 
@@ -187,7 +216,7 @@ class Caller:
             return None
         if failure.pushback is None and failure.code != StatusCode.UNAVAILABLE:
             return None
-        if not self.replicas.may_retry(tries.tried):
+        if tries.hopeless >= len(self.replicas) or not self.replicas.may_retry(tries.tried):
             return None
         pause = self._pause_of(failure, tries)
         remaining = self.remaining(deadline)
@@ -198,10 +227,18 @@ class Caller:
         pause = 0.0
         if len(tries.tried) >= len(self.replicas):
             pause = self.pause(tries.rounds)
-            tries.rounds += 1
-            tries.tried.clear()
+            tries.next_round()
         return pause if failure.pushback is None else failure.pushback
 
-    def error(self, failure: Failure, rpc: Rpc, deadline: Deadline, *, attempts: int = 1) -> ClientError:
-        """The error that a caller sees for a failed call."""
-        return error_of(failure, self.target, rpc, limit=deadline.limit, attempts=attempts)
+    def error(
+        self,
+        failure: Failure,
+        rpc: Rpc,
+        deadline: Deadline,
+        *,
+        attempts: int = 1,
+        replica: Replica | None = None,
+    ) -> ClientError:
+        """The error that a caller sees for a failed call; a mistake in TLS is that of one replica."""
+        target = replica.address if replica is not None and failure.mistake else self.target
+        return error_of(failure, target, rpc, limit=deadline.limit, attempts=attempts)

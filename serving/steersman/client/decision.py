@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -120,7 +120,7 @@ class Decision:
     entropy: float | None = None
     distribution: Array | None = None
     interventions: tuple[Intervention, ...] = ()
-    episode_token: bytes = b""
+    episode_token: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +159,7 @@ class Decisions:
     values: NDArray[np.float32] | None = None
     entropies: NDArray[np.float32] | None = None
     distribution: Array | None = None
-    episode_tokens: tuple[bytes, ...] = ()
+    episode_tokens: tuple[bytes, ...] = field(default=(), repr=False)
     errors: tuple[RowError, ...] = ()
     interventions: tuple[Intervention, ...] = ()
 

@@ -12,7 +12,20 @@ import grpc.aio
 from google.protobuf.message import Message
 from grpc import StatusCode
 
-from steersman.client.effects import Ambient, Effect, Next, Open, Park, Send, Spawn, Start, Steps, Tools, Wait
+from steersman.client.effects import (
+    Ambient,
+    Effect,
+    Examine,
+    Next,
+    Open,
+    Park,
+    Send,
+    Spawn,
+    Start,
+    Steps,
+    Tools,
+    Wait,
+)
 from steersman.client.failures import CLOSED, Failure, read_failure
 from steersman.client.outboxes import AwaitedOutbox, BlockingOutbox
 from steersman.client.wires import Wire
@@ -60,6 +73,8 @@ class BlockingDriver:
                 reply = self._unless_closed(self._open, effect)
             case Next():
                 reply = self._unless_closed(next, effect.stream, None)
+            case Examine():
+                reply = self._wire.examine(effect.replica, effect.seconds)
             case Spawn():
                 reply = None
                 threading.Thread(
@@ -173,6 +188,8 @@ class AwaitingDriver:
                 reply = self._open(effect)
             case Next():
                 reply = await self._next(effect.stream)
+            case Examine():
+                reply = await asyncio.to_thread(self._wire.examine, effect.replica, effect.seconds)
             case Spawn():
                 reply = None
                 self._spawn(effect.steps)

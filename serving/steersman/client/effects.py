@@ -134,7 +134,20 @@ class Next:
     stream: Any
 
 
-Effect: TypeAlias = Send | Wait | Park | Start | Spawn | Open | Next
+@dataclass(slots=True)
+class Examine:
+    """Effect: find out what a replica that closed a connection speaks. The reply is a `Mistake`, or None.
+
+    Attributes:
+        replica: Which one.
+        seconds: How long that may take at most.
+    """
+
+    replica: int
+    seconds: float
+
+
+Effect: TypeAlias = Send | Wait | Park | Start | Spawn | Open | Next | Examine
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Effect, Any, T]
 """A call: yields effects, is sent their replies, returns its result."""

@@ -78,6 +78,10 @@ class ServerUnavailableError(ClientError):
     default_code = StatusCode.UNAVAILABLE
 
 
+class TlsError(ServerUnavailableError):
+    """A server is there, but client and server do not fit in TLS; `reason` is one of `Mistake`."""
+
+
 class DeadlineExceededError(ClientError):
     """The server did not answer within the call's time."""
 

@@ -18,8 +18,10 @@ from steersman.client.errors import (
     PolicyNotFoundError,
     RowFailedError,
     ServerUnavailableError,
+    TlsError,
     UnauthenticatedError,
 )
+from steersman.client.mistakes import Mistake, is_unclear, read_mistake
 from steersman.v1 import policy_pb2 as pb
 
 REASON_METADATA_KEY = "steersman-reason"
@@ -56,6 +58,7 @@ class Failure:
         retryable: Whether the server marked that the same call may succeed if it is made again.
         pushback: Seconds that the server wants to be left alone; negative where it wants no retry at all,
             None where it does not say.
+        mistake: What is wrong with TLS, if it is that.
     """
 
     code: StatusCode
@@ -64,6 +67,23 @@ class Failure:
     row: bool = False
     retryable: bool = False
     pushback: float | None = None
+    mistake: Mistake | None = None
+
+    @property
+    def too_large(self) -> bool:
+        """Whether a message was over a limit of either side; then that is not for want of room."""
+        return self.code == StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in self.details
+
+    @property
+    def unclear(self) -> bool:
+        """Whether a look at the server may tell more: it has ended the connection, and did not say why."""
+        nobody = self.code == StatusCode.UNAVAILABLE and not self.reason
+        return nobody and self.mistake is None and is_unclear(self.details)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the same replica would certainly fail again."""
+        return self.mistake is not None and self.mistake.lasts
 
 
 CLOSED = Failure(StatusCode.CANCELLED, "this client was closed", "client_closed")
@@ -84,13 +104,16 @@ def read_failure(error: grpc.RpcError) -> Failure:
     metadata = dict(call.trailing_metadata() or ())
     if call.code() == StatusCode.CANCELLED and REASON_METADATA_KEY not in metadata:
         return ENDED
+    code, details = call.code(), call.details() or ""
+    reason = str(metadata.get(REASON_METADATA_KEY, ""))
     return Failure(
-        call.code(),
-        call.details() or "",
-        str(metadata.get(REASON_METADATA_KEY, "")),
+        code,
+        details,
+        reason,
         row=metadata.get(ROW_METADATA_KEY) == _MARK,
         retryable=metadata.get(RETRYABLE_METADATA_KEY) == _MARK,
         pushback=_read_pushback(metadata.get(PUSHBACK_METADATA_KEY, metadata.get(RETRY_AFTER_METADATA_KEY))),
+        mistake=read_mistake(details) if code == StatusCode.UNAVAILABLE and not reason else None,
     )
 
 
@@ -126,7 +149,10 @@ def error_of(failure: Failure, target: str, rpc: str, *, limit: float | None, at
     message = failure.details or failure.code.value[1]
     if failure.row:
         return RowFailedError(message, code=failure.code, reason=failure.reason, retryable=failure.retryable)
-    if failure.code == StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in message:
+    if failure.mistake is not None:
+        message = f"{failure.mistake.what(target)}; {failure.mistake.remedy}"
+        return TlsError(message, reason=failure.mistake.value, retryable=False)
+    if failure.too_large:
         message = f"{message}; send fewer rows at once"
         return InvalidRequestError(message, code=failure.code, reason="message_size", retryable=False)
     if failure.code == StatusCode.DEADLINE_EXCEEDED:
@@ -135,6 +161,8 @@ def error_of(failure: Failure, target: str, rpc: str, *, limit: float | None, at
     elif failure.code == StatusCode.UNAVAILABLE and not failure.reason:
         again = f" ({attempts} attempts)" if attempts > 1 else ""
         message = f"no server answers at {target}: {_core_of(message)}{again}; is it running there?"
+    elif failure.code == StatusCode.UNAUTHENTICATED:
+        message = f"{message}; give token=, or is the one given revoked, or another server's?"
     elif failure.code == StatusCode.UNIMPLEMENTED and not failure.reason:
         message = f"{target} does not offer {rpc}: {message}"
     kind = _ERRORS.get(failure.code, ClientError)

@@ -18,6 +18,7 @@ from grpc import StatusCode
 
 from steersman.client.budgets import RetryThrottle
 from steersman.client.failures import Failure
+from steersman.client.mistakes import Mistake
 
 FIRST_REST = 0.1
 LONGEST_REST = 5.0
@@ -55,6 +56,8 @@ class Replica:
         rests_until: Time until which it is spared for that, if others are fine.
         turn: When it was last picked, as a count of all picks.
         throttle: Whether it may be sent retries.
+        examined: When it was last looked at for what it speaks.
+        mistake: What was found then.
     """
 
     index: int
@@ -66,6 +69,8 @@ class Replica:
     rests_until: float = -math.inf
     turn: int = 0
     throttle: RetryThrottle = field(default_factory=RetryThrottle)
+    examined: float = -math.inf
+    mistake: Mistake | None = None
 
     def rank(self, now: float) -> int:
         """0 where it is fine; otherwise the lower, the likelier it answers."""
@@ -147,18 +152,19 @@ class Replicas:
         with self._lock:
             replica.in_flight -= 1
             if isinstance(reply, Failure):
-                self._note(replica, reply.code)
+                self._note(replica, reply)
             elif reply is not None:
                 replica.throttle.succeeded()
                 self._welcome(replica)
 
-    def _note(self, replica: Replica, code: StatusCode) -> None:
-        """What a failure says of the replica."""
+    def _note(self, replica: Replica, failure: Failure) -> None:
+        """What a failure says of the replica; a message that is too large says nothing against it."""
+        code = failure.code
         if code == StatusCode.DEADLINE_EXCEEDED:
             replica.silences += 1
             if replica.silences >= SILENCES:
                 self._rest(replica)
-        elif code in RETRIED_CODES:
+        elif code in RETRIED_CODES and not failure.too_large:
             replica.throttle.failed()
             if code == StatusCode.UNAVAILABLE:
                 self._rest(replica)

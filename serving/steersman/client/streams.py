@@ -28,6 +28,8 @@ from steersman.v1 import policy_pb2 as pb
 MAX_IN_FLIGHT = 128
 """Calls of one stream that may be unanswered; servers read on only up to a limit of their own."""
 
+_FOREVER = 1e9  # seconds; more than fits in nanoseconds may be asked for
+
 ENDED = Failure(StatusCode.UNAVAILABLE, "the server ended the stream")
 LATE = Failure(StatusCode.DEADLINE_EXCEEDED)
 
@@ -171,6 +173,7 @@ class StreamCaller(Caller):
             elif send.rpc == "Act":
                 reply = yield from self._exchange(send, replica, ends)
             if reply is None or (isinstance(reply, Broken) and repeatable):
+                _address(send.request, 0, None)
                 reply = yield replace(send, timeout=self._until(ends))
             if isinstance(reply, Broken):
                 reply = reply.failure
@@ -200,7 +203,7 @@ class StreamCaller(Caller):
             self._ids += 1
             number = self._ids
             slot = link.pending[number] = Slot(self.tools.signal())
-            send.request.correlation_id = number  # type: ignore[attr-defined]
+            _address(send.request, number, self._until(ends))
             link.outbox.put(send.request)
         try:
             if is_new:
@@ -232,6 +235,13 @@ class StreamCaller(Caller):
             for slot in link.pending.values():
                 slot.fill(_what_broke(reply))
             link.outbox.finish()
+
+
+def _address(request: Any, number: int, seconds: float | None) -> None:
+    """Says in a request which answer is its own, and within what time it is wanted."""
+    if isinstance(request, pb.ActRequest):
+        request.correlation_id = number
+        request.timeout_nanos = 0 if seconds is None else max(int(min(seconds, _FOREVER) * 1e9), 1)
 
 
 def _what_broke(end: Failure | None) -> Failure | Broken:

@@ -13,6 +13,8 @@ from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from steersman.client.channel import ChannelOption, channel_options
 from steersman.client.errors import InvalidRequestError
 from steersman.client.health import WATCH_METHOD
+from steersman.client.mistakes import Mistake
+from steersman.client.probing import Speaks, examine
 from steersman.client.security import Metadata, Security, secure
 from steersman.v1.policy_pb2_grpc import PolicyServiceStub
 
@@ -31,6 +33,9 @@ class Wire(Protocol):
     def metadata(self) -> Metadata:
         """What each call carries beside its request."""
 
+    def examine(self, replica: int, seconds: float) -> Mistake | None:
+        """What is wrong with TLS between this client and that replica, as that shows itself. Blocks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -41,12 +46,18 @@ class Plan:
         metadata: Gives what each call carries.
         open: Makes a blocking channel to a target.
         open_aio: The same for asyncio.
+        speaks: What is spoken over them.
     """
 
     targets: tuple[str, ...]
     metadata: Callable[[], Metadata]
     open: Callable[[str], grpc.Channel]
     open_aio: Callable[[str], grpc.aio.Channel]
+    speaks: Speaks
+
+    def examine(self, replica: int, seconds: float) -> Mistake | None:
+        """What is wrong with TLS between this client and that replica, as that shows itself. Blocks."""
+        return examine(self.targets[replica], self.speaks, seconds)
 
 
 def plan(
@@ -64,6 +75,7 @@ def plan(
     if not targets or len(set(targets)) < len(targets):
         found = "no address" if not targets else f"an address twice: {', '.join(targets)}"
         raise InvalidRequestError(f"target has {found}; expected one for each replica", reason="target")
+    certificate = credentials is not None or "certificate" in security
     credentials, authorization = secure(targets, credentials, security)
     extra = tuple(options)
 
@@ -78,6 +90,7 @@ def plan(
         authorization.metadata,
         lambda target: opened(grpc, target),
         lambda target: opened(grpc.aio, target),
+        Speaks(tls=credentials is not None, certificate=certificate),
     )
 
 
@@ -86,6 +99,7 @@ class BlockingWire:
 
     def __init__(self, plan: Plan) -> None:
         self.metadata = plan.metadata
+        self.examine = plan.examine
         self.closed = False
         self._channels = [plan.open(target) for target in plan.targets]
         self._methods = [_methods(channel) for channel in self._channels]
@@ -106,6 +120,7 @@ class AwaitedWire:
 
     def __init__(self, plan: Plan) -> None:
         self.metadata = plan.metadata
+        self.examine = plan.examine
         self.closed = False
         self._plan = plan
         self._channels: list[grpc.aio.Channel] = []

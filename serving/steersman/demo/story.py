@@ -260,7 +260,7 @@ def _must(shown: bool, what: str) -> None:  # noqa: FBT001  reads as a sentence
 def _keep(server: RunningServer, teller: Teller, settings: DemoSettings) -> None:
     teller.chapter("Keep", "the server stays up; Ctrl-C ends it")
     teller.fact(f"gRPC     {server.grpc}")
-    teller.fact(f"try      steersman act {POLICY} --target {server.grpc} --observation '[0, 0, 0.05, 0]'")
+    teller.fact(f"try      steersman act {POLICY} --server {server.grpc} --observation '[0, 0, 0.05, 0]'")
     teller.fact(f"deploy   steersman deploy show --server {server.control}")
     teller.fact(f"metrics  {server.http}/metrics")
     teller.fact(f"health   {server.http}/readyz")

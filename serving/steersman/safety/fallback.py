@@ -1,22 +1,27 @@
 """The fallback chain: who answers when the policy does not.
 
-Members are asked in order, and a row takes the first offer that its mask permits. A row to which nothing
-permitted is offered stays without an answer: not violating the mask outranks answering.
+Members are asked in order, and a row takes the first offer that its mask and its constraints permit. Where
+constraints permit none of them, a continuous action goes as far towards the first offer as they allow: a
+constant that a limit on the rate of change puts out of reach is approached. A row to which nothing permitted
+is offered stays without an answer: not violating outranks answering.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, RootModel
 
-from steersman.bundle.specs import ActionSpec, Contract
-from steersman.safety.columns import Array, Features, Rows
+from steersman.bundle.specs import ActionSpec, BoxAction, Contract
+from steersman.safety.asking import Asked, FallbackMember
+from steersman.safety.columns import Array, Features, Observations, Rows
+from steersman.safety.errors import SafetyError
 from steersman.safety.masks import Mask, permits
-from steersman.safety.members import FallbackMember, MemberSettings, compile_member, member_names
+from steersman.safety.members import CERTAIN, Aids, MemberSettings, compile_member, member_names
 
 
 class FallbackSettings(RootModel[tuple[MemberSettings, ...]]):
@@ -25,6 +30,20 @@ class FallbackSettings(RootModel[tuple[MemberSettings, ...]]):
     model_config = ConfigDict(frozen=True)
 
     root: tuple[MemberSettings, ...] = ()
+
+
+class Allowed(Protocol):
+    """What constraints allow N rows; see `steersman.safety.constraints`."""
+
+    def permits(self, actions: Array) -> Rows:
+        """Rows whose action keeps every constraint."""
+        ...
+
+    def shield(
+        self, actions: Array, rows: NDArray[np.intp], mask: Mask | None, distribution: Array | None
+    ) -> tuple[Array, Rows]:
+        """The nearest actions for `rows` that keep every constraint, and where there is one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +55,15 @@ class ChainAnswer:
         answered: [N] bool.
         members: [N] int64, position in `names` of the member that answered, -1 where none did.
         names: Names of the chain's members.
+        shielded: [N] bool, rows whose action constraints changed from what the member offered; None where
+            there is none.
     """
 
     actions: Array
     answered: Rows
     members: NDArray[np.int64]
     names: tuple[str, ...]
+    shielded: Rows | None = None
 
 
 class FallbackChain:
@@ -54,33 +76,136 @@ class FallbackChain:
 
     @classmethod
     def compile(
-        cls, settings: FallbackSettings, contract: Contract, *, where: str = "fallback"
+        cls,
+        settings: FallbackSettings,
+        contract: Contract,
+        *,
+        where: str = "fallback",
+        aids: Aids | None = None,
     ) -> FallbackChain:
         """The chain that these settings describe for this policy.
+
+        Args:
+            settings: From the deployment.
+            contract: The policy's contract.
+            where: What errors call it.
+            aids: What its members need of this process; without them no entry point is allowed, and there is
+                no last good version.
 
         Raises:
             SafetyError: An action, a rule or a name is wrong; the line says which, and what would be right.
         """
-        members = [compile_member(each, contract, f"{where}[{i}]") for i, each in enumerate(settings.root)]
+        aids = aids or Aids()
+        members = [
+            compile_member(each, contract, f"{where}[{i}]", aids) for i, each in enumerate(settings.root)
+        ]
         return cls(members, member_names(settings.root, where), contract.action)
 
-    def answer(self, rows: int, *, features: Features | None = None, mask: Mask | None = None) -> ChainAnswer:
+    def answer(
+        self,
+        rows: int,
+        *,
+        features: Features | None = None,
+        mask: Mask | None = None,
+        allowed: Allowed | None = None,
+        observations: Observations | None = None,
+        fit: Rows | None = None,
+    ) -> ChainAnswer:
         """Answers to the rows that fell back.
 
         Args:
             rows: Number of rows N.
             features: [N, F], NaN and all; None where the policy has too many to name.
             mask: [N, W], or None where every choice is allowed.
+            allowed: What constraints allow these rows; None where there are none.
+            observations: [N, *shape] under each input name, for the last good version.
+            fit: [N], rows whose observation may be shown to a model; None where all may.
         """
-        actions = np.zeros((rows, *self._action.shape), self._action.dtype)
-        members = np.full(rows, -1, np.int64)
-        pending = np.ones(rows, np.bool_)
+        work = _Answering(Asked(rows, features, mask, observations, fit), self._action, allowed)
         for index, member in enumerate(self._members):
-            for offer in member.offers(rows, features):
-                taken = pending & offer.answered & permits(mask, offer.actions, self._action)
-                actions[taken] = offer.actions[taken]
-                members[taken] = index
-                pending &= ~taken
-                if not pending.any():
-                    return ChainAnswer(actions, ~pending, members, self.names)
-        return ChainAnswer(actions, ~pending, members, self.names)
+            work.ask(index, member)
+            if not work.pending.any():
+                break
+        shielded = work.shield()
+        return ChainAnswer(work.actions, ~work.pending, work.members, self.names, shielded)
+
+
+class _Answering:
+    """One batch on its way through the chain.
+
+    Attributes:
+        actions: [N, *shape], zeros where nothing has been taken.
+        members: [N], who answered; -1 where nobody has.
+        pending: [N], rows that have no answer yet.
+    """
+
+    def __init__(self, asked: Asked, action: ActionSpec, allowed: Allowed | None) -> None:
+        self.actions = np.zeros((asked.rows, *action.shape), action.dtype)
+        self.members = np.full(asked.rows, -1, np.int64)
+        self.pending: Rows = np.ones(asked.rows, np.bool_)
+        self._asked = asked
+        self._action = action
+        self._allowed = allowed
+        self._wanted = self.actions.copy()  # the first offer that only constraints are against
+        self._wanted_of = self.members.copy()
+
+    def ask(self, index: int, member: FallbackMember) -> None:
+        """Takes what a member offers to the rows that are pending. The others are not shown to it."""
+        rows = np.flatnonzero(self.pending)
+        asked = self._asked if len(rows) == self._asked.rows else self._asked.take(rows)
+        for offer in member.offers(asked):
+            self._take(index, rows, offer.actions, offer.answered)
+
+    def _take(self, index: int, rows: NDArray[np.intp], actions: Array, answered: Rows) -> None:
+        good = answered & self.pending[rows] & permits(self._mask(rows), actions, self._action)
+        rows, actions = rows[good], actions[good]
+        if self._allowed is not None and len(rows):
+            whole = self._wanted.copy()
+            whole[rows] = actions
+            keeps = self._allowed.permits(whole)[rows]
+            new = rows[~keeps & (self._wanted_of[rows] < 0)]
+            self._wanted[new], self._wanted_of[new] = whole[new], index
+            rows, actions = rows[keeps], actions[keeps]
+        self.actions[rows] = actions
+        self.members[rows] = index
+        self.pending[rows] = False
+
+    def shield(self) -> Rows | None:
+        """Answers pending rows with the nearest to what they were first offered; says which it could."""
+        rows = np.flatnonzero(self.pending & (self._wanted_of >= 0))
+        if self._allowed is None or not len(rows) or not isinstance(self._action, BoxAction):
+            return None
+        found, solved = self._allowed.shield(self._wanted, rows, self._asked.mask, None)
+        self.actions[rows[solved]] = found[solved]
+        self.members[rows[solved]] = self._wanted_of[rows[solved]]
+        self.pending[rows[solved]] = False
+        shielded = np.zeros(self._asked.rows, np.bool_)
+        shielded[rows[solved]] = True
+        return shielded
+
+    def _mask(self, rows: NDArray[np.intp]) -> Mask | None:
+        return None if self._asked.mask is None else self._asked.mask[rows]
+
+
+def require_end(settings: FallbackSettings, *, excused: bool, where: str = "fallback") -> None:
+    """Refuse a chain that may leave a row without an offer, unless the operator has said what happens then.
+
+    A chain without members stays legal: it says that nothing answers instead of the policy.
+
+    Args:
+        settings: The chain.
+        excused: Whether a safe action, or `unanswered: fail`, is declared.
+        where: What errors call it.
+
+    Raises:
+        SafetyError: Its last member does not answer every row.
+    """
+    if excused or not settings.root or settings.root[-1].kind in CERTAIN:
+        return
+    last = len(settings.root) - 1
+    raise SafetyError(
+        f"the chain ends in {settings.root[-1].kind}, which may have no answer",
+        where=f"{where}[{last}]",
+        expected="constant or preference as the last member",
+        hint="Or declare `safe_action`, or `unanswered: fail`: such rows then fail.",
+    )

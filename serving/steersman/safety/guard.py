@@ -1,8 +1,10 @@
 """The guard: may this observation be shown to the policy at all?
 
 Each row is checked for values that are not finite, outside declared bounds, outside ranges that the
-deployment sets, and outside the range seen in training; in this order, and the first check that fails
-decides the verdict. A row's verdict never depends on the other rows.
+deployment sets, and outside the range seen in training; for sensors that are stuck, for its age, and for the
+distance of all its features together from training. In this order, and the first check that fails decides the
+verdict. A row's verdict never depends on the other rows. How sure the policy is, after it has answered, is in
+`confidence`.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from steersman.bundle.features import flat
+from steersman.bundle.features import feature_matrix, flat
 from steersman.bundle.reference import Reference
 from steersman.bundle.specs import Contract, DTypeName, ObservationSpec, bounds, feature_names
 from steersman.safety.columns import Array, Features, Observations, Rows, all_true, any_column
+from steersman.safety.distance import DistanceCheck
 from steersman.safety.guard_settings import (
     GUARD_REASONS,
     FeatureRange,
@@ -26,6 +29,10 @@ from steersman.safety.guard_settings import (
     TrainingRange,
 )
 from steersman.safety.limits import LARGEST, Check, Limit, build_checks
+from steersman.safety.memory import Fields, Memory
+from steersman.safety.row_checks import Given, RowCheck, verdicts
+from steersman.safety.stale import stale_checks
+from steersman.safety.stuck import StuckCheck
 
 __all__ = [
     "GUARD_REASONS",
@@ -72,8 +79,13 @@ class _Part:
 class Guard:
     """The checks of one deployment on one policy, compiled. Use `Guard.compile`."""
 
-    def __init__(self, checks: Sequence[Check], contract: Contract) -> None:
+    def __init__(
+        self, checks: Sequence[Check], contract: Contract, row_checks: Sequence[RowCheck] = ()
+    ) -> None:
         self._checks = tuple(checks)
+        self._row_checks = tuple(row_checks)
+        self._stuck = next((check for check in row_checks if isinstance(check, StuckCheck)), None)
+        self._contract = contract
         self._names = feature_names(contract)
         low = np.maximum.reduce([check.low for check in checks])  # the tightest limits:
         high = np.minimum.reduce([check.high for check in checks])  # within them, every check passes
@@ -90,67 +102,150 @@ class Guard:
         """The guard that these settings describe for this policy.
 
         Args:
-            settings: From the deployment.
+            settings: From the deployment. Its `confidence` is for `Confidence.compile`.
             contract: The policy's contract.
-            reference: The bundle's reference for the serving mode; needed by `training_range` only.
+            reference: The bundle's reference for the serving mode; needed by `training_range` and `distance`.
 
         Raises:
-            SafetyError: A feature is unknown, or the training range is asked for without a reference.
+            SafetyError: A feature is unknown, or the reference is absent or lacks what is asked of it.
         """
-        return cls(build_checks(settings, contract, reference), contract)
+        checks = build_checks(settings, contract, reference)
+        return cls(checks, contract, list(_row_checks(settings, contract, reference)))
 
-    def check(self, observations: Observations, features: Features | None = None) -> Verdicts:
+    def fields(self) -> Fields:
+        """What has to be remembered of an episode between its steps."""
+        return {} if self._stuck is None else self._stuck.fields()
+
+    def check(
+        self,
+        observations: Observations,
+        features: Features | None = None,
+        memory: Memory | None = None,
+        ages_s: NDArray[np.float64] | None = None,
+    ) -> Verdicts:
         """Verdicts on N rows.
 
         Args:
             observations: [N, *shape] under each input name, in the declared dtypes.
             features: The same as a matrix [N, F], where there is one: it is read instead, which is faster.
+            memory: What is remembered of the rows' episodes; None where nothing is, and nothing then is stuck.
+            ages_s: [N] float64, seconds since each observation was made, NaN where it does not say; None
+                where none says.
         """
         parts = self._parts(observations, features)
+        failing: Sequence[tuple[RowCheck, Rows]] = ()
+        if self._row_checks:
+            failing = verdicts(self._row_checks, self._given(observations, features, memory, ages_s))
+            if failing:
+                return self._judged(parts, failing)
         for part, values in parts:
             if not part.passes(values):
-                return self._judged(parts)
+                return self._judged(parts, failing)
         return _all_passed(len(parts[0][1]))
 
-    def explain(self, row: int, observations: Observations, features: Features | None = None) -> str:
+    def update(self, memory: Memory, features: Features) -> None:
+        """Remembers what the next step's check needs; once per step, after `check`.
+
+        Args:
+            memory: Of all N rows; its cells are written to.
+            features: [N, F] of this step.
+        """
+        if self._stuck is not None:
+            self._stuck.update(memory, features)
+
+    def explain(  # noqa: PLR0913  what check takes, and which row and why
+        self,
+        row: int,
+        observations: Observations,
+        features: Features | None = None,
+        memory: Memory | None = None,
+        ages_s: NDArray[np.float64] | None = None,
+        reason: str = "",
+    ) -> str:
         """What is wrong with a row: its first offending feature, the value, what was expected.
 
         Args:
             row: Counted from 0.
             observations: As for `check`.
             features: As for `check`.
+            memory: As for `check`; it may have been updated meanwhile if the reason is told.
+            ages_s: As for `check`.
+            reason: The row's verdict, where it is known; other checks are then left out.
 
         Returns:
             Such as "feature 'pole_angle' is 0.5; expected at most 0.4 (declared bounds)"; empty if it passed.
         """
         parts = [(part, values[row : row + 1]) for part, values in self._parts(observations, features)]
         for check in self._checks:
-            for part, values in parts:
-                outside = np.flatnonzero(check.outside(values, part.columns))
-                if outside.size:
-                    column = int(outside[0])
-                    feature = part.columns.start + column
-                    value, expected = float(values[0, column]), check.expected(feature)
-                    return f"feature {self._names[feature]!r} is {value:.7g}; expected {expected}"
+            if reason in {"", check.reason} and (found := self._outside(check, parts)):
+                return found
+        if not self._row_checks:
+            return ""
+        given = self._given(observations, features, memory, ages_s).row(row)
+        told = (check.explain(given) for check in self._row_checks if reason in {"", check.reason})
+        return next(filter(None, told), "")
+
+    def _outside(self, check: Check, parts: list[tuple[_Part, Array]]) -> str:
+        """The first feature of one row that is outside of a check's limits, in words; empty if none is."""
+        for part, values in parts:
+            outside = np.flatnonzero(check.outside(values, part.columns))
+            if outside.size:
+                column = int(outside[0])
+                feature = part.columns.start + column
+                value, expected = float(values[0, column]), check.expected(feature)
+                return f"feature {self._names[feature]!r} is {value:.7g}; expected {expected}"
         return ""
+
+    def _given(
+        self,
+        observations: Observations,
+        features: Features | None,
+        memory: Memory | None,
+        ages_s: NDArray[np.float64] | None,
+    ) -> Given:
+        if features is None:
+            features = feature_matrix(observations, self._contract)
+        return Given(features, memory, ages_s)
 
     def _parts(self, observations: Observations, features: Features | None) -> list[tuple[_Part, Array]]:
         if features is not None:
             return [(self._whole, features)]
         return [(part, flat(observations[spec.input_name], spec)) for spec, part in self._tensors]
 
-    def _judged(self, parts: list[tuple[_Part, Array]]) -> Verdicts:
+    def _judged(
+        self, parts: list[tuple[_Part, Array]], row_checks: Sequence[tuple[RowCheck, Rows]]
+    ) -> Verdicts:
         rows = len(parts[0][1])
         codes = np.zeros(rows, np.int8)
         rejected = np.zeros(rows, np.bool_)
-        for check in self._checks:
-            failing = np.zeros(rows, np.bool_)
-            for part, values in parts:
-                failing |= any_column(check.outside(values, part.columns))
-            failing &= codes == 0
-            codes[failing] = GUARD_REASONS.index(check.reason)
-            rejected |= failing & check.rejects
+        failed: list[tuple[Check | RowCheck, Rows]] = [
+            (check, _some_outside(check, parts, rows)) for check in self._checks
+        ]
+        for check, failing in (*failed, *row_checks):
+            first = failing & (codes == 0)
+            codes[first] = GUARD_REASONS.index(check.reason)
+            rejected |= first & check.rejects
         return Verdicts(clean=False, passed=codes == 0, rejected=rejected, codes=codes)
+
+
+def _row_checks(
+    settings: GuardSettings, contract: Contract, reference: Reference | None
+) -> Iterator[RowCheck]:
+    """Those that are on, in the order in which they decide."""
+    if settings.stuck is not None:
+        yield StuckCheck.compile(settings.stuck, contract)
+    if settings.stale is not None:
+        yield from stale_checks(settings.stale)
+    if settings.distance is not None:
+        yield DistanceCheck.compile(settings.distance, contract, reference)
+
+
+def _some_outside(check: Check, parts: list[tuple[_Part, Array]], rows: int) -> Rows:
+    """Rows of which some feature is outside of a check's limits."""
+    failing = np.zeros(rows, np.bool_)
+    for part, values in parts:
+        failing |= any_column(check.outside(values, part.columns))
+    return failing
 
 
 def benign_row(contract: Contract) -> dict[str, Array]:

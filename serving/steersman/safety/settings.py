@@ -41,20 +41,38 @@ Rules do not answer a row on which a feature that they read is NaN or infinite; 
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import ConfigDict, Field
 
 from steersman.bundle.validation import Settings
+from steersman.safety.actions import ActionValue
+from steersman.safety.breaker_settings import BreakerSettings
+from steersman.safety.commands import LeaseSettings
+from steersman.safety.commands import LeaseSettings
 from steersman.safety.fallback import FallbackSettings
 from steersman.safety.guard import GuardSettings
 
 
 class SafetySettings(Settings):
-    """Guard and fallback of one deployment. The defaults check for NaN and infinities, and answer nothing.
+    """Decision safety of one deployment. The defaults check for NaN and infinities, and answer nothing.
 
     Attributes:
-        guard: What the guard checks before the model.
+        guard: What is checked before the model, and how sure the policy must be.
+        breaker: When a version is taken out of service, and how it comes back.
+        lease: Ends autonomous operation when nobody has been heard of for too long.
+        lease: Within which time somebody must give a sign, or the policy no longer answers; None for never.
         fallback: Who answers instead of the model, in order.
+        safe_action: Answers rows to which nothing else is permitted, exempt from mask and constraints.
+        unanswered: `fail` says that rows may fail for which the chain has no permitted answer.
     """
 
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=False, validate_by_alias=True)
+
     guard: GuardSettings = Field(default_factory=GuardSettings)
+    breaker: BreakerSettings | None = None
+    lease: LeaseSettings | None = None
+    lease: LeaseSettings | None = None
     fallback: FallbackSettings = Field(default_factory=FallbackSettings)
+    safe_action: ActionValue = None
+    unanswered: Literal["fail"] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock
 
 from steersman.bundle.manifest import Manifest
@@ -26,8 +26,23 @@ def counters_layout(workers: int, slot_cells: int) -> Layout:
     return Layout(slots=workers, slot_cells=slot_cells, methods=METHODS, codes=CODES)
 
 
-def block_spec(manifest: Manifest, lane: str, references: Mapping[str, Reference]) -> BlockSpec:
-    """What is counted for a version in a lane, given the bundle's references by mode."""
+def block_spec(
+    manifest: Manifest,
+    lane: str,
+    references: Mapping[str, Reference],
+    *,
+    constraints: Sequence[str] = (),
+    members: Sequence[str] = (),
+) -> BlockSpec:
+    """What is counted for a version in a lane.
+
+    Args:
+        manifest: Of the version.
+        lane: Name of the lane.
+        references: The bundle's references, by mode.
+        constraints: Names of the constraints that its deployment sets, in order.
+        members: Names of the members of its fallback chain, in order.
+    """
     spec = BlockSpec(
         policy=manifest.policy,
         version=manifest.version,
@@ -35,6 +50,8 @@ def block_spec(manifest: Manifest, lane: str, references: Mapping[str, Reference
         sources=tuple(map(str, SOURCES)),
         reasons=tuple(map(str, REASONS)),
         assigned_by=ASSIGNED_BY,
+        constraints=tuple(constraints),
+        members=tuple(members),
     )
     return spec.watching(manifest.contract, tuple(references))
 

@@ -1,8 +1,8 @@
 """What supervisor and workers say to each other: one JSON object a line over a private socket pair.
 
 The supervisor starts with `Start`; the worker answers `Ready`, or `Failed` and ends. `Route` is answered by
-`Routed`, `Access` by nothing. After `Drain`, or when the socket closes, the worker finishes what is in flight
-and ends.
+`Routed`, `Obey` by `Obeyed`, `Access` by nothing. After `Drain`, or when the socket closes, the worker
+finishes what is in flight and ends.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from steersman.bundle.signature import ASK_NOBODY, Trust
 from steersman.bundle.specs import Spec
+from steersman.safety.commands import NO_COMMANDS, CommandList
 from steersman.serving.limits import Limits
 from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.snapshot import RoutingSnapshot
@@ -49,6 +50,7 @@ class Start(Spec):
         log_level: debug, info, warning or error.
         log_json: Whether logs are JSON.
         snapshot: What to serve.
+        commands: What people have ordered in place of policies.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -70,6 +72,7 @@ class Start(Spec):
     log_level: str
     log_json: bool
     snapshot: RoutingSnapshot
+    commands: CommandList = NO_COMMANDS
 
 
 class Access(Spec):
@@ -84,6 +87,13 @@ class Route(Spec):
 
     type: Literal["route"] = "route"
     snapshot: RoutingSnapshot
+
+
+class Obey(Spec):
+    """All that people have ordered in place of policies now; what is not in it is over."""
+
+    type: Literal["obey"] = "obey"
+    commands: CommandList
 
 
 class Drain(Spec):
@@ -128,6 +138,13 @@ class Ready(Spec):
     routed: Routed
 
 
+class Obeyed(Spec):
+    """The worker applies the command list of this number from the next decision on."""
+
+    type: Literal["obeyed"] = "obeyed"
+    number: int
+
+
 class Failed(Spec):
     """The worker cannot start; it ends."""
 
@@ -135,12 +152,12 @@ class Failed(Spec):
     message: str
 
 
-ToWorker = Annotated[Start | Route | Access | Drain, Field(discriminator="type")]
-ToSupervisor = Annotated[Ready | Routed | Failed, Field(discriminator="type")]
-TO_WORKER: TypeAdapter[Start | Route | Access | Drain] = TypeAdapter(
+ToWorker = Annotated[Start | Route | Access | Obey | Drain, Field(discriminator="type")]
+ToSupervisor = Annotated[Ready | Routed | Obeyed | Failed, Field(discriminator="type")]
+TO_WORKER: TypeAdapter[Start | Route | Access | Obey | Drain] = TypeAdapter(
     ToWorker, config=ConfigDict(hide_input_in_errors=True)
 )
-TO_SUPERVISOR: TypeAdapter[Ready | Routed | Failed] = TypeAdapter(ToSupervisor)
+TO_SUPERVISOR: TypeAdapter[Ready | Routed | Obeyed | Failed] = TypeAdapter(ToSupervisor)
 MAX_LINE = 64 * 1024 * 1024
 
 

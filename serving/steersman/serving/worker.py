@@ -19,6 +19,8 @@ from pathlib import Path
 
 from steersman.bundle.errors import SteersmanError
 from steersman.monitoring.counters import Segment, Slot
+from steersman.safety.commands import CommandList
+from steersman.safety.overrides import Commands
 from steersman.serving.counting import CallCounter
 from steersman.serving.deciding.engine import Engine
 from steersman.serving.deciding.episodes import EpisodeKeeper
@@ -34,6 +36,8 @@ from steersman.serving.messages import (
     Failed,
     Failure,
     LoadedLane,
+    Obey,
+    Obeyed,
     Ready,
     Route,
     Routed,
@@ -41,7 +45,7 @@ from steersman.serving.messages import (
     line,
 )
 from steersman.serving.rollout.snapshot import RoutingSnapshot
-from steersman.serving.rollout.tokens import TokenCodec
+from steersman.serving.rollout.tokens import TokenCodec, episode_hash
 from steersman.serving.rpc.admission import Admission
 from steersman.serving.rpc.oip.methods import Host, oip_methods
 from steersman.serving.rpc.policy import policy_methods
@@ -65,6 +69,8 @@ class Worker:
             start.limits.max_rows,
         )
         self._loader = Loader(slot.block, Path(start.cache), start.trust)
+        self._engine.obey(_compiled(start.commands))
+        self._obeyed = start.commands.number
         self._dispatcher = Dispatcher(self._engine, start.limits)
         self._transports = self._open_transports(start)
 
@@ -101,6 +107,7 @@ class Worker:
         self._slot.process.ready_unix_ns = time.time_ns()
         heartbeat = asyncio.create_task(self._beat())
         self._say(Ready(routed=self._routed()))
+        self._say(Obeyed(number=self._obeyed))
         drain = await self._follow(reader)
         self._slot.process.ready_unix_ns = 0
         await self._transports.drain(drain.lame_duck_s, drain.grace_s)
@@ -120,10 +127,18 @@ class Worker:
                     newest.put_nowait(message.snapshot)
                 if isinstance(message, Access):
                     self._transports.admit(message.access)
+                if isinstance(message, Obey):
+                    self._obey(message.commands)
         finally:
             routing.cancel()
         log.warning("the supervisor is gone; ending")
         return Drain(lame_duck_s=0.0, grace_s=5.0)
+
+    def _obey(self, commands: CommandList) -> None:
+        """Applies a list of commands. It does not wait for what is loading."""
+        self._engine.obey(_compiled(commands))
+        self._obeyed = commands.number
+        self._say(Obeyed(number=self._obeyed))
 
     async def _keep_routed(self, newest: asyncio.Queue[RoutingSnapshot]) -> None:
         """Takes one snapshot after the other, and passes over those that others have followed meanwhile."""
@@ -150,12 +165,17 @@ class Worker:
             process.resident_bytes = resident_bytes()
             await asyncio.sleep(HEARTBEAT_S)
 
-    def _say(self, message: Ready | Routed) -> None:
+    def _say(self, message: Ready | Routed | Obeyed) -> None:
         self._writer.write(line(message))
 
     def _routed(self) -> Routed:
         routing = self._engine.routing
         return Routed(generation=routing.generation, lanes=_lanes(routing), failures=_failures(routing))
+
+
+def _compiled(commands: CommandList) -> Commands:
+    """The commands; rows name their episodes as their tokens do."""
+    return Commands.compile(commands, episode_hash)
 
 
 def _lanes(routing: RoutingTable) -> tuple[LoadedLane, ...]:

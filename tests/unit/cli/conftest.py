@@ -60,6 +60,7 @@ def steersman(target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     """Runs `steersman WORDS`, with the toy server as its target."""
     monkeypatch.setenv("STEERSMAN_TARGET", target)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")  # which commands set for themselves; undone afterwards
 
     def run(*words: str, stdin: str = "") -> Done:
         monkeypatch.setattr(sys, "argv", ["steersman", *words])

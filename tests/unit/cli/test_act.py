@@ -155,7 +155,7 @@ def test_no_server_says_what_to_do(steersman: Steersman) -> None:
     done = steersman("act", "gate", "-o", "[1]", "--target", "127.0.0.1:1")
     assert done.status == 1
     assert done.err.startswith("steersman: no server answers at 127.0.0.1:1: ")
-    assert "Start one with `steersman serve`, or say with --target where it is." in done.err
+    assert "Start one with `steersman serve`, or say with --server where it is." in done.err
     assert done.err.count("\n") == 1
 
 

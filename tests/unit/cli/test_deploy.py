@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -23,9 +24,9 @@ from unit.cli.conftest import Steersman
 STATUS = pb.DeploymentStatus(
     policy="toy",
     revision=3,
-    document='{"policy": "toy"}',
+    document='{"policy": "toy", "labels": {"champion": 1}, "safety": {"guard": {"bounds": "off"}}}',
     lanes=[
-        pb.LaneStatus(lane="stable", version=1, share=0.75, workers_ready=2),
+        pb.LaneStatus(lane="stable", version=1, share=0.75, workers_ready=2, labels=["champion", "old"]),
         pb.LaneStatus(lane="canary", version=2, share=0.25, workers_ready=1),
         pb.LaneStatus(lane="stable", version=9, draining=True, workers_ready=2),
     ],
@@ -37,6 +38,9 @@ STATUS = pb.DeploymentStatus(
     problems=["canary: version 4: [content] was changed"],
 )
 
+PAGE = 3
+"""Entries of one answer at most."""
+
 
 @dataclass
 class Control(rpc.ControlServiceServicer):
@@ -44,6 +48,8 @@ class Control(rpc.ControlServiceServicer):
 
     asked: list[tuple[str, Any, dict[str, str]]] = field(default_factory=list)
     failure: tuple[grpc.StatusCode, str, str] | None = None
+    entries: int = 1
+    policies: tuple[str, ...] = ("toy",)
 
     def _take(self, method: str, request: Any, context: Any) -> None:
         self.asked.append((method, request, dict(context.invocation_metadata())))
@@ -72,21 +78,31 @@ class Control(rpc.ControlServiceServicer):
 
     def ListDeployments(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._take("ListDeployments", request, context)
-        return pb.ListDeploymentsResponse(deployments=[STATUS])
+        statuses = [pb.DeploymentStatus() for _ in self.policies]
+        for status, policy in zip(statuses, self.policies, strict=True):
+            status.CopyFrom(STATUS)
+            status.policy = policy
+        return pb.ListDeploymentsResponse(deployments=statuses)
 
     def GetHistory(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._take("GetHistory", request, context)
-        entry = pb.HistoryEntry(
-            id=4,
-            policy="toy",
-            revision=3,
-            at_unix_nanos=1_767_225_600 * 10**9,
-            actor="ann",
-            action="set_share",
-            reason="no harm",
-            changes=["canary: share 5 % -> 25 %"],
-        )
-        return pb.GetHistoryResponse(entries=[entry])
+        newest = min(request.before_id - 1, self.entries) if request.before_id else self.entries
+        page = range(newest, max(0, newest - min(request.limit, PAGE)), -1)
+        entries = [
+            pb.HistoryEntry(
+                id=number,
+                policy="toy",
+                revision=3,
+                at_unix_nanos=1_767_225_600 * 10**9,
+                actor="ann",
+                action="set_share",
+                reason="no harm",
+                changes=["canary: share 5 % -> 25 %"],
+            )
+            for number in page
+        ]
+        following = page[-1] if page and page[-1] > 1 else 0
+        return pb.GetHistoryResponse(entries=entries, next_before_id=following)
 
     def RefreshRepository(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._take("RefreshRepository", request, context)
@@ -114,13 +130,18 @@ def test_apply_sends_the_file_and_who_and_why(steersman: Steersman, control: Con
     assert (method, request.document) == ("ApplyDeployment", "policy: toy # as it is\n")
     assert request.change == pb.Change(actor="ann", reason="why", dry_run=True)
     assert "would change toy: canary: share 5 % -> 25 %" in done.out
+    assert "toy: would be revision 3, rollout epoch 2" in done.out
+    lines = [line.split() for line in done.out.splitlines()]
+    assert ["canary", "2", "25", "%", "-", "would", "serve", "-"] in lines
+    assert ["stable", "9", "-", "-", "would", "drain", "-"] in lines
+    assert done.out.endswith("dry run: nothing was changed; the same without --dry-run does it\n")
 
 
 def test_a_change_shows_the_lanes_and_what_ails_them(steersman: Steersman, control: Control) -> None:
     done = steersman("deploy", "set-share", "toy", "canary", "0.25", "--expect-revision", "2")
     lines = [line.split() for line in done.out.splitlines()]
-    assert ["canary", "2", "25", "%", "1/2", "loading"] in lines
-    assert ["stable", "9", "-", "2/2", "draining"] in lines
+    assert ["canary", "2", "25", "%", "1/2", "loading", "-"] in lines
+    assert ["stable", "9", "-", "2/2", "draining", "-"] in lines
     assert "problem: canary: version 4: [content] was changed" in done.err
     assert "1 of 2 workers still load it" in done.err
     ((_, request, _),) = control.asked
@@ -151,15 +172,81 @@ def test_show_and_history_as_tables_and_json(steersman: Steersman, control: Cont
     shown = steersman("deploy", "show")
     assert "toy: revision 3, rollout epoch 2" in shown.out
     (status,) = steersman("deploy", "show", "toy", "--json").json["deployments"]
-    assert (status["revision"], status["lanes"][1]["share"]) == ("3", 0.25)
+    assert (status["revision"], status["lanes"][1]["share"]) == (3, 0.25)
+    assert status["lanes"][0]["labels"] == ["champion", "old"]
+    assert ["stable", "1", "75", "%", "2/2", "ready", "champion,", "old"] in [
+        line.split() for line in shown.out.splitlines()
+    ]
     history = steersman("deploy", "history", "--limit", "5")
-    assert ["4", "toy", "3", "2026-01-01T00:00:00Z", "ann", "set_share"] in [
+    assert ["1", "toy", "3", "2026-01-01T00:00:00Z", "ann", "set_share"] in [
         line.split()[:6] for line in history.out.splitlines()
     ]
     assert not control.asked[-1][1].with_documents
-    assert steersman("deploy", "history", "toy", "--json").json["entries"][0]["reason"] == "no harm"
+    (entry,) = steersman("deploy", "history", "toy", "--json").json["entries"]
+    assert (entry["reason"], entry["at_unix_nanos"]) == ("no harm", 1_767_225_600 * 10**9)
     assert control.asked[-1][1].with_documents
     assert [asked[1].policy for asked in control.asked] == ["", "toy", "", "toy"]
+
+
+@pytest.mark.parametrize(
+    ("words", "ids", "more"),
+    [
+        (["--limit", "7"], [8, 7, 6, 5, 4, 3, 2], 2),
+        (["--limit", "8"], [8, 7, 6, 5, 4, 3, 2, 1], 0),
+        ([], [8, 7, 6, 5, 4, 3, 2, 1], 0),
+        (["--limit", "2", "--before", "5"], [4, 3], 3),
+        (["--before", "1"], [], 0),
+    ],
+)
+def test_history_reads_as_many_pages_as_it_takes(
+    steersman: Steersman, control: Control, words: list[str], ids: list[int], more: int
+) -> None:
+    control.entries = 8
+    found = steersman("deploy", "history", *words, "--json").json
+    assert ([entry["id"] for entry in found["entries"]], found["next_before_id"]) == (ids, more)
+    table = steersman("deploy", "history", *words)
+    assert (f"--before {more}" in table.err) == bool(more)
+
+
+def test_show_prints_yaml_with_what_a_person_said(steersman: Steersman, control: Control) -> None:
+    done = steersman("deploy", "show", "toy", "--yaml")
+    assert done.out.splitlines() == [
+        "# the deployment of toy in force: revision 3",
+        "policy: toy",
+        "labels:",
+        "  champion: 1",
+        "safety:",
+        "  guard:",
+        "    bounds: 'off'",
+    ]
+
+
+@pytest.mark.parametrize("there", [(), ("toy", "other")])
+def test_yaml_is_of_one_policy(steersman: Steersman, control: Control, there: tuple[str, ...]) -> None:
+    control.policies = there
+    done = steersman("deploy", "show", "--yaml")
+    assert (done.status, done.out) == (2, "")
+    assert f"expected the name of a policy: {', '.join(there) or 'none'}" in done.err
+
+
+@pytest.mark.parametrize("option", ["--server", "--target"])
+def test_the_server_is_named_alike_in_every_command(
+    steersman: Steersman, control: Control, target: str, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    address = os.environ["STEERSMAN_CONTROL"]
+    monkeypatch.setenv("STEERSMAN_CONTROL", "127.0.0.1:1")
+    monkeypatch.setenv("STEERSMAN_TARGET", "127.0.0.1:1")
+    assert steersman("deploy", "show", option, address).status == 0
+    assert steersman("policies", option, target).status == 0
+    assert steersman("act", "gate", "-o", "[0, 0, 0, 0]", option, target).status == 0
+    assert steersman("health", option, target).out == "SERVING\n"
+
+
+@pytest.mark.parametrize("command", [["deploy", "show"], ["policies"], ["act"], ["health"]])
+def test_only_one_of_the_names_is_shown(steersman: Steersman, command: list[str]) -> None:
+    helped = steersman(*command, "--help").out
+    assert "--server" in helped
+    assert "--target" not in helped
 
 
 def test_refresh_says_when_nothing_is_new(steersman: Steersman, control: Control) -> None:
@@ -187,7 +274,11 @@ def test_a_token_goes_with_every_call(
         ((grpc.StatusCode.NOT_FOUND, "policy_not_found", "no policy 'toy'"), 2, "deploy show"),
         ((grpc.StatusCode.UNAVAILABLE, "store_unavailable", "the store"), 1, "log"),
         ((grpc.StatusCode.UNAUTHENTICATED, "unauthenticated", "expected their token"), 1, "--token-file"),
-        ((grpc.StatusCode.UNIMPLEMENTED, "", "Method not found!"), 1, "UNIMPLEMENTED"),
+        ((grpc.StatusCode.UNIMPLEMENTED, "", "Method not found"), 1, "port of its own"),
+        ((grpc.StatusCode.FAILED_PRECONDITION, "safety_left_out", "no safety"), 1, "--yaml"),
+        ((grpc.StatusCode.FAILED_PRECONDITION, "nothing_to_promote", "no canary"), 1, "deploy apply FILE"),
+        ((grpc.StatusCode.NOT_FOUND, "lane_not_found", "no lane or arm"), 2, "deploy show"),
+        ((grpc.StatusCode.NOT_FOUND, "revision_not_found", "no revision 9"), 2, "deploy history"),
     ],
 )
 def test_a_failure_is_one_line_with_what_to_do(

@@ -10,15 +10,15 @@ def test_all_policies_are_listed_with_their_versions(steersman: Steersman) -> No
     done = steersman("policies")
     assert done.status == 0
     header, *rows = (line.split() for line in done.out.splitlines())
-    assert header == ["policy", "version", "state", "variant", "lanes", "created", "detail"]
+    assert header == ["policy", "version", "state", "variant", "lanes", "labels", "created", "detail"]
     assert [row[:4] for row in rows] == [
         ["arm", "7", "ready", "int8"],
         ["gate", "7", "ready", "int8"],
         ["gate", "6", "failed", "-"],
         ["memory", "7", "ready", "int8"],
     ]
-    assert rows[0][4:] == ["stable", "2023-11-14T22:13:20Z", "-"]
-    assert rows[2][4:] == ["-", "-", "its", "certificate", "does", "not", "hold"]
+    assert rows[0][4:] == ["stable", "champion", "2023-11-14T22:13:20Z", "-"]
+    assert rows[2][4:] == ["-", "-", "-", "its", "certificate", "does", "not", "hold"]
 
 
 def test_one_policy_is_described(steersman: Steersman) -> None:

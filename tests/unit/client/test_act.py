@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from concurrent import futures
 from typing import Any
 
@@ -318,3 +319,14 @@ def test_calls_may_overlap(kit: Kit) -> None:
         decisions = kit.wait(together())
     assert [decision.action for decision in decisions] == [10, 11, 12] * 8
     assert len({decision.decision_id for decision in decisions}) == 24
+
+
+def test_what_is_printed_of_a_decision_shows_no_token(kit: Kit) -> None:
+    decision = kit.wait(kit.client.act("gate", [0.0, 1.0, 0.0, 0.0], episode_id="e"))
+    batch = kit.wait(kit.client.act_batch("gate", [[0.0, 1.0, 0.0, 0.0]], episode_ids=["e"]))
+    for shown in (
+        dataclasses.replace(decision, episode_token=b"secret"),
+        dataclasses.replace(batch, episode_tokens=(b"secret",)),
+    ):
+        assert "secret" not in repr(shown)
+        assert "version" in repr(shown)

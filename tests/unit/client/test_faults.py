@@ -56,6 +56,18 @@ def test_a_server_that_is_overloaded_says_when_to_come_back(kit: Kit) -> None:
     assert kit.world.sleeps == [0.25]
 
 
+def test_messages_that_are_too_large_do_not_use_up_the_retries(kit: Kit) -> None:
+    kit.wait(kit.client.describe("gate"))
+    kit.toy.fail(
+        StatusCode.RESOURCE_EXHAUSTED, details="SERVER: Received message larger than max (9 vs. 8)", times=60
+    )
+    for _ in range(60):
+        with pytest.raises(InvalidRequestError, match="fewer rows"):
+            kit.wait(kit.client.act("gate", OBSERVATION))
+    kit.toy.fail(StatusCode.UNAVAILABLE)
+    assert kit.wait(kit.client.act("gate", OBSERVATION)).version
+
+
 def test_a_message_that_is_too_large_is_no_overload(kit: Kit) -> None:
     client = kit.connect(options=[("grpc.max_send_message_length", 500)])
     with pytest.raises(InvalidRequestError, match="send fewer rows at once") as raised:

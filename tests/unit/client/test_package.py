@@ -59,7 +59,7 @@ def test_the_public_names_are_these() -> None:
         "OutcomeReport", "OverloadedError", "PermissionDeniedError", "Policy", "PolicyClient",
         "PolicyDescription", "PolicyNotFoundError", "PolicyStream", "PolicySummary",
         "PolicyVersion", "ReplicaStatus", "RowError", "RowFailedError", "ServerUnavailableError",
-        "Source", "UnauthenticatedError", "VersionState", "plain",
+        "Source", "TlsError", "UnauthenticatedError", "VersionState", "plain",
     ]  # fmt: skip
 
 

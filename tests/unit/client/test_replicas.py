@@ -43,6 +43,18 @@ def test_equals_take_turns() -> None:
     assert [asked(replicas).index for _ in range(7)] == [0, 1, 2, 0, 1, 2, 0]
 
 
+@pytest.mark.parametrize("side", ["SERVER: Received", "CLIENT: Sent", "CLIENT: Received"])
+def test_messages_that_are_too_large_say_nothing_against_a_replica(side: str) -> None:
+    replicas, _ = made(1)
+    refused = Failure(StatusCode.RESOURCE_EXHAUSTED, f"{side} message larger than max (9 vs. 8)")
+    for _ in range(1000):
+        asked(replicas, refused)
+    assert replicas.may_retry(())
+    for _ in range(50):
+        asked(replicas, Failure(StatusCode.RESOURCE_EXHAUSTED, "more than it takes"))
+    assert not replicas.may_retry(())
+
+
 def test_the_one_with_fewest_calls_comes_first() -> None:
     replicas, _ = made()
     first, second, third = (replicas.pick() for _ in range(3))

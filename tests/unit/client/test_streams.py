@@ -40,6 +40,19 @@ def stream(kit: Kit) -> Iterator[Any]:
     kit.wait(stream.close())
 
 
+def test_the_server_learns_within_what_time_an_answer_is_wanted(kit: Kit) -> None:
+    stream = kit.client.stream()
+    kit.wait(stream.act("gate", OBSERVATION, timeout=2.5))
+    kit.wait(kit.client.act("gate", OBSERVATION, timeout=2.5))
+    endless = kit.connect(timeout=None).stream()
+    kit.wait(endless.act("gate", OBSERVATION))
+    kit.wait(endless.act("gate", OBSERVATION, timeout=5e9))
+    said = [request.timeout_nanos for request in kit.toy.of(pb.ActRequest)]
+    assert said == [2_500_000_000, 0, 0, 10**18]
+    kit.wait(stream.close())
+    kit.wait(endless.close())
+
+
 def test_a_stream_answers_as_single_calls_do(kit: Kit, stream: Any) -> None:
     for policy, observation, options in [
         (

@@ -75,14 +75,19 @@ def test_continuous_actions_need_no_mask():
     assert answer.actions.dtype == np.float32
 
 
+def numbered(rows):
+    return np.arange(rows, dtype=float)[:, None]
+
+
 class Hostile:
-    """A member that offers whatever it was given, allowed or not."""
+    """A member that offers whatever it was given, allowed or not; the only feature is the row's number."""
 
     def __init__(self, *offers):
         self._offers = offers
 
-    def offers(self, rows, features):
-        return (Offer(actions[:rows], answered[:rows]) for actions, answered in self._offers)
+    def offers(self, asked):
+        rows = asked.features[:, 0].astype(int)
+        return (Offer(actions[rows], answered[rows]) for actions, answered in self._offers)
 
     def row(self, i):
         return Hostile(*((actions[i : i + 1], answered[i : i + 1]) for actions, answered in self._offers))
@@ -110,7 +115,8 @@ def hostile_chains(draw):
 @given(hostile_chains())
 def test_whatever_members_offer_no_answer_violates_the_mask(case):
     action, rows, mask, members = case
-    answer = FallbackChain(members, [str(i) for i in range(len(members))], action).answer(rows, mask=mask)
+    chain = FallbackChain(members, [str(i) for i in range(len(members))], action)
+    answer = chain.answer(rows, features=numbered(rows), mask=mask)
     for i in range(rows):
         best = [member.first_permitted(i, mask, action) for member in members]
         first = next((k for k, found in enumerate(best) if found is not None), -1)
@@ -128,10 +134,11 @@ def test_whatever_members_offer_no_answer_violates_the_mask(case):
 def test_an_answer_does_not_depend_on_other_rows(case):
     action, rows, mask, members = case
     names = [str(i) for i in range(len(members))]
-    together = FallbackChain(members, names, action).answer(rows, mask=mask)
+    chain = FallbackChain(members, names, action)
+    together = chain.answer(rows, features=numbered(rows), mask=mask)
     for i in range(rows):
         chain = FallbackChain([member.row(i) for member in members], names, action)
-        alone = chain.answer(1, mask=None if mask is None else mask[i : i + 1])
+        alone = chain.answer(1, features=numbered(1), mask=None if mask is None else mask[i : i + 1])
         assert alone.members[0] == together.members[i]
         assert alone.actions[0].tolist() == together.actions[i].tolist()
 
@@ -189,20 +196,23 @@ def test_a_member_that_does_not_fit_the_contract_is_refused(data, line):
         (
             [{"constant": 1, "preference": [1]}],
             (
-                "d.yaml: [0]: a member has exactly one of rules, constant and preference, found "
-                "constant and preference"
+                "d.yaml: [0]: a member has exactly one of rules, entry_point, last_good_version, constant and preference, "
+                "found constant and preference"
             ),
         ),
         (
             [{"name": "x"}],
-            "d.yaml: [0]: a member has exactly one of rules, constant and preference, found none",
+            (
+                "d.yaml: [0]: a member has exactly one of rules, entry_point, last_good_version, constant and preference, "
+                "found none"
+            ),
         ),
         ([{"preference": []}], "d.yaml: [0]: preference lists no action"),
         (
             [{"constnat": 1}],
             (
-                "d.yaml: [0].constnat: unknown field; expected one of constant, name, preference, rules. "
-                "Did you mean constant?"
+                "d.yaml: [0].constnat: unknown field; expected one of constant, entry_point, "
+                "last_good_version, name, preference, rules, timeout_ms. Did you mean constant?"
             ),
         ),
         (

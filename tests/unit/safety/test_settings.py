@@ -45,26 +45,28 @@ def test_settings_survive_json():
     assert SafetySettings.model_validate_json(safety.model_dump_json()) == safety
 
 
+SECTIONS = sorted(field.alias or name for name, field in SafetySettings.model_fields.items())
+
+
 @pytest.mark.parametrize(
     ("data", "line"),
     [
         (
             {"gaurd": {}},
-            "d.yaml: gaurd: unknown field; expected one of fallback, guard. Did you mean guard?",
+            f"d.yaml: gaurd: unknown field; expected one of {', '.join(SECTIONS)}. Did you mean guard?",
         ),
         (
             {"fallback": [{"constant": 1}, {"prefernce": [1]}]},
             (
-                "d.yaml: fallback[1].prefernce: unknown field; expected one of constant, name, "
-                "preference, rules. "
-                "Did you mean preference?"
+                "d.yaml: fallback[1].prefernce: unknown field; expected one of constant, entry_point, "
+                "last_good_version, name, preference, rules, timeout_ms. Did you mean preference?"
             ),
         ),
         (
             {"guard": {"bounds": "on", "ranges_action": "ignore"}},
             (
-                "d.yaml: guard.bounds: got 'on' (the first of 2 problems); expected 'off', 'fallback' "
-                "or 'reject'"
+                "d.yaml: guard.bounds: got 'on'; expected 'off', 'fallback' or 'reject'. "
+                "Also wrong: guard.ranges_action: got 'ignore', expected 'fallback' or 'reject'."
             ),
         ),
         ("guard", "d.yaml: got 'guard'; expected a mapping"),

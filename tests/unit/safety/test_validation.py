@@ -38,6 +38,7 @@ class Tree(Settings):
     named: dict[str, Leaf] = {}
     shape: Annotated[Square | Circle, Field(discriminator="kind")] | None = None
     height: float | None = None
+    size: Literal["any"] | Annotated[int, Field(ge=1)] = 1
 
 
 def line_of(data):
@@ -57,7 +58,7 @@ def test_settings_that_fit_are_returned():
     [
         (
             {"leafs": []},
-            "leafs: unknown field; expected one of height, leaves, named, shape. Did you mean leaves?",
+            "leafs: unknown field; expected one of height, leaves, named, shape, size. Did you mean leaves?",
         ),
         (
             {"leaves": [{}, {"color": "red"}]},
@@ -91,7 +92,28 @@ def test_settings_that_fit_are_returned():
         ({"height": float("inf")}, "height: got inf; expected a finite number"),
         (
             {"height": "tall", "leaves": 3, "x": 1},
-            "leaves: got 3 (the first of 3 problems); expected a list",
+            (
+                "x: unknown field; expected one of height, leaves, named, shape, size. "
+                "Also wrong: leaves: got 3, expected a list; height: got 'tall', expected a valid number."
+            ),
+        ),
+        (
+            {"shape": {"kind": "square", "sied": 1}},
+            "shape.sied: unknown field; expected one of kind, side. Did you mean side?",
+        ),
+        (
+            {"shape": {"kind": "square", "angle": 1}},
+            "shape.angle: unknown field; expected one of kind, side. Also wrong: shape.side: missing field.",
+        ),
+        ({"size": [3]}, "size: got [3]; expected 'any' or a valid integer"),
+        (
+            {"named": {f"n{i}": {"siez": 1} for i in range(11)}},
+            "named.n0.siez: unknown field; expected one of colour, size. Did you mean size? Also wrong: "
+            + "; ".join(
+                f"named.n{i}.siez: unknown field, expected one of colour, size (Did you mean size?)"
+                for i in range(1, 9)
+            )
+            + "; and 2 more.",
         ),
         (None, "got None; expected a mapping"),
     ],

@@ -21,10 +21,12 @@ class Desk:
         self.batches: list[list[Any]] = []
         self.sinks: list[Any] = []
         self.late = late
+        self.taken = asyncio.Event()
 
     def submit(self, calls: Sequence[Call], sink: Any) -> None:
         self.batches.append([call.tag for call in calls])
         self.sinks.append(sink)
+        self.taken.set()
         if not self.late:
             sink.reply(range(len(calls)), self.batches[-1])
 
@@ -58,7 +60,7 @@ async def test_answers_may_come_from_another_thread() -> None:
     desk = Desk(late=True)
     made = batcher(desk)
     first, second = made.submit(call(1)), made.submit(call(2))
-    await asyncio.sleep(0)
+    await desk.taken.wait()
     assert desk.sinks[0].wanted(1)
     second.cancel()
     assert not desk.sinks[0].wanted(1)

@@ -179,7 +179,7 @@ async def test_another_host_s_change_is_seen_and_never_written_over(
         await theirs.ApplyDeployment(apply(CANARY))
     moved = await stub.SetShare(pb.SetShareRequest(policy="toy", lane="canary", share=0.2, change=change()))
     assert moved.deployment.revision == 2
-    await other.keeper.tick()
+    await other.follower.tick()
     assert other.director.states["toy"].revision == 2
     assert other.director.plan.of("toy")[1].route.share == pytest.approx(0.2)
 
@@ -300,7 +300,7 @@ async def test_without_the_store_nothing_changes_and_serving_goes_on(bundles: Pa
         assert "nowhere" not in message
         assert (await failure(stub.GetHistory(pb.GetHistoryRequest())))[1] == "store_unavailable"
         assert len((await stub.ListDeployments(pb.ListDeploymentsRequest())).deployments) == 1
-        await kit.keeper.tick()
+        await kit.follower.tick()
     assert kit.lanes() == [("stable", 3, "open")]
 
 

@@ -27,7 +27,7 @@ def limits_of(settings: ServerSettings) -> Limits:
     secrets = Secrets(b"salt", Keyring(current=1, keys={1: "0" * 64}), ASK_NOBODY, None, None)
     snapshot = RoutingSnapshot(generation=1, created=datetime.now(UTC), repository="/bundles", policies=())
     segment: Any = SimpleNamespace(path="/segment")
-    return start_message(settings, secrets, snapshot, segment, 1).limits
+    return start_message(settings, secrets, snapshot, segment, 1, transport="native").limits
 
 
 def test_every_limit_is_a_setting_with_the_same_default() -> None:

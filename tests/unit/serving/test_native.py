@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -215,7 +216,14 @@ async def served(kit: KitMaker) -> AsyncIterator[Served]:
         yield made
 
 
-async def test_calls_in_flight_are_answered_before_the_port_is_closed(kit: KitMaker) -> None:
+def _then(first: Callable[[], None], second: Callable[[], None]) -> None:
+    first()
+    second()
+
+
+async def test_calls_in_flight_are_answered_before_the_port_is_closed(
+    kit: KitMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The library drops answers that were given just before it is closed."""
     engine = kit().engine
     payload = pb.ActRequest(policy="toy", observation=pb.Tensor(values=[1, 3, 2, 0])).SerializeToString()
@@ -230,8 +238,10 @@ async def test_calls_in_flight_are_answered_before_the_port_is_closed(kit: KitMa
         engine.decide = slow  # type: ignore[method-assign]
         calls = [asyncio.ensure_future(channel.unary_unary(ACT)(payload)) for _ in range(100)]
         await asyncio.to_thread(begun.wait, TIMEOUT_S)
+        front, refusing = cast("Any", made.transports)._native, asyncio.Event()
+        monkeypatch.setattr(front, "refuse", partial(_then, front.refuse, refusing.set))
         draining = asyncio.create_task(made.transports.drain(0.0, 5.0))
-        await asyncio.sleep(0)
+        await refusing.wait()
         gate.set()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         await draining

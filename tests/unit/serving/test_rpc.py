@@ -12,7 +12,9 @@ from google.protobuf import json_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from steersman.serving.errors import CallError
 from steersman.serving.messages import TransportKind
+from steersman.serving.rpc.convert import decode_call
 from steersman.v1 import policy_pb2 as pb
 from steersman.v1 import policy_pb2_grpc as rpc
 from support.transports import serving
@@ -286,3 +288,18 @@ async def test_reflection_lists_the_services(channel: grpc.aio.Channel) -> None:
     answers = [answer async for answer in stub.ServerReflectionInfo(asked)]
     names = {service.name for service in answers[0].list_services_response.service}
     assert {"steersman.v1.PolicyService", "grpc.health.v1.Health"} <= names
+
+
+def test_the_nearer_of_the_calls_deadline_and_the_requests_own_counts() -> None:
+    def deadline(timeout_nanos: int, of_the_call: int) -> int:
+        request = pb.ActRequest(policy="toy", timeout_nanos=timeout_nanos)
+        return decode_call(request, arrived_ns=1000, deadline_ns=of_the_call).deadline_ns
+
+    assert deadline(0, 0) == 0
+    assert deadline(0, 7000) == 7000
+    assert deadline(500, 0) == 1500
+    assert deadline(500, 7000) == 1500
+    assert deadline(9000, 7000) == 7000
+    assert deadline(2**62, 7000) == 7000
+    with pytest.raises(CallError, match="timeout_nanos"):
+        deadline(-1, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -14,11 +14,12 @@ import pytest
 from steersman.bundle.errors import BundleNotFoundError, UsageError
 from steersman.monitoring.blocks import Allocator
 from steersman.serving.planning.planner import Planner
-from steersman.serving.rollout.archive import Archive
-from steersman.serving.rollout.changes import set_share
+from steersman.serving.rollout.archive import Archive, Result
+from steersman.serving.rollout.changes import end_rollout, set_share
 from steersman.serving.rollout.errors import ChangeRefusedError, StoreError
 from steersman.serving.rollout.journal import Change
 from steersman.serving.rollout.state import DeploymentState
+from steersman.serving.rollout.store import Store
 from steersman.serving.state import load_states, save_states
 from steersman.serving.supervising.seeding import Seeder, read_seeds
 from support.toy_bundle import discrete_contract, publish_toy
@@ -54,11 +55,15 @@ class Host:
         files: Sequence[Path] = () if text is None else (self.file,)
         if text is not None:
             self.file.write_text(text)
-        planner = Planner(self.bundles, {}, (), Allocator(0, 100_000))
-        seeder = Seeder(self.archive(store), planner, self.folder, lambda: NOW, self._ids)
-        states = await seeder.states(read_seeds(files))
+        deployed = await self.seeder(self.archive(store)).deployed(read_seeds(files))
+        states = deployed.states
         save_states(self.folder, states)
         return states
+
+    def seeder(self, archive: Archive) -> Seeder:
+        """What finds out what is deployed, with another way to the store."""
+        planner = Planner(self.bundles, {}, (), Allocator(0, 100_000))
+        return Seeder(archive, planner, self.folder, lambda: NOW, self._ids)
 
     async def move(self, state: DeploymentState, share: float) -> None:
         """Somebody moves the canary."""
@@ -104,6 +109,14 @@ async def test_a_file_that_was_edited_is_applied_again(host: Host) -> None:
     assert edited["toy"].rollout_id == first["toy"].rollout_id
 
 
+async def test_a_file_from_which_safety_got_lost_ends_the_start_and_says_how_to_mean_it(host: Host) -> None:
+    await host.start(CANARY + "safety: {fallback: [{constant: 1}]}\n")
+    with pytest.raises(UsageError, match=r"^toy.yaml: .* chain of 1 member \(constant\).*`safety: {}`"):
+        await host.start(CANARY)
+    assert (await host.start(CANARY + "safety: {}\n"))["toy"].revision == 2
+    assert (await host.start(CANARY))["toy"].revision == 2
+
+
 async def test_an_edit_that_says_the_same_is_no_revision(host: Host) -> None:
     await host.start()
     assert (await host.start(CANARY + "# a remark\n"))["toy"].revision == 1
@@ -147,7 +160,7 @@ async def test_without_its_store_a_server_starts_with_what_it_had(
 ) -> None:
     had = await host.start()
     assert await host.start(None, store="sqlite:////nowhere/at/all/store.db") == had
-    assert any(message.startswith("THE STORE CANNOT BE READ") for message in caplog.messages)
+    assert any(message.startswith("THE STORE CANNOT BE USED") for message in caplog.messages)
 
 
 async def test_a_server_that_never_had_anything_does_not_start_without_its_store(host: Host) -> None:
@@ -160,3 +173,34 @@ async def test_states_survive_in_a_file(host: Host) -> None:
     assert load_states(host.folder) == states
     (host.folder / "deployments.json").write_text("{")
     assert load_states(host.folder) is None
+
+
+async def test_a_host_learns_what_others_cut_while_it_was_down(host: Host) -> None:
+    state = (await host.start())["toy"]
+    ended = end_rollout(state, lambda: "r9")
+    change = Change(ended.state, "rollback", "ann", "", ended.lines, 1, cuts=ended.cuts)
+    await host.archive().use(lambda store: store.save(change))
+    deployed = await host.seeder(host.archive()).deployed({})
+    assert (deployed.states["toy"], deployed.cut) == (ended.state, frozenset({"toy"}))
+    save_states(host.folder, deployed.states)
+    assert not (await host.seeder(host.archive()).deployed({})).cut
+
+
+async def test_of_two_hosts_that_apply_the_same_file_at_once_both_start(host: Host) -> None:
+    class Slow(Archive):
+        """While this host still thinks about what it has read, another one starts."""
+
+        overtaken = False
+
+        async def use(self, work: Callable[[Store], Result]) -> Result:
+            found = await super().use(work)
+            if not self.overtaken:
+                self.overtaken = True
+                await host.start()
+            return found
+
+    host.file.write_text(CANARY)
+    archive = Slow("", host.folder)
+    deployed = await host.seeder(archive).deployed(read_seeds([host.file]))
+    assert deployed.states == await host.start()
+    assert len(await archive.use(lambda store: store.entries())) == 1

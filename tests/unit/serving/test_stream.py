@@ -110,6 +110,21 @@ def test_the_episode_unused_for_longest_is_forgotten(asked: list[str], most: int
         assert len(memory) == len(recent)
 
 
+@pytest.mark.parametrize(
+    ("timeout_ns", "waits_ns"), [(0, None), (5_000_000, 5_000_000), (10**18, 10**18), (2**63 - 1, None)]
+)
+def test_a_request_may_say_how_long_its_caller_waits(timeout_ns: int, waits_ns: int | None) -> None:
+    _, call = ActSession(10).read(act("a", timeout_nanos=timeout_ns).SerializeToString())
+    assert isinstance(call, Call)
+    assert (call.deadline_ns - call.arrived_ns if call.deadline_ns else None) == waits_ns
+
+
+def test_nobody_waits_less_than_no_time() -> None:
+    request, error = ActSession(10).read(act("a", timeout_nanos=-1, correlation_id=7).SerializeToString())
+    assert isinstance(error, CallError)
+    assert (error.code, error.reason, request.correlation_id) == (Code.INVALID_ARGUMENT, "timeout", 7)
+
+
 def test_bytes_that_are_no_request_are_answered() -> None:
     session = ActSession(10)
     request, error = session.read(b"\xff\xff\xff")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.features import feature_matrix, has_named_features
 from steersman.bundle.manifest import ReferenceInfo
-from steersman.bundle.reference import pack_references
+from steersman.bundle.reference import Reference, pack_references
 from steersman.bundle.specs import Contract
 from steersman.export.observations import Array
 from steersman.export.sources.episodes import Episode, Rollout
@@ -23,19 +24,20 @@ SYNTHETIC_REPLICATES = 2_000
 
 def pack_rollouts(rollouts: Sequence[Rollout], contract: Contract, seed: int) -> bytes:
     """The bytes of `reference.npz`."""
-    measured = {rollout.mode: [_measured(e, contract) for e in rollout.episodes] for rollout in rollouts}
-    return pack_references(
-        {
-            mode: build_reference(
-                [features for features, _ in episodes],
-                [actions for _, actions in episodes],
-                contract,
-                seed=seed,
-                replicates=SYNTHETIC_REPLICATES if rollouts[0].synthetic else REPLICATES,
-            )
-            for mode, episodes in measured.items()
-        }
+    return pack_references({rollout.mode: _reference(rollout, contract, seed) for rollout in rollouts})
+
+
+def _reference(rollout: Rollout, contract: Contract, seed: int) -> Reference:
+    """One mode's. Samples of the space have no joint distance: every combination of values is among them."""
+    measured = [_measured(episode, contract) for episode in rollout.episodes]
+    reference = build_reference(
+        [features for features, _ in measured],
+        [actions for _, actions in measured],
+        contract,
+        seed=seed,
+        replicates=SYNTHETIC_REPLICATES if rollout.synthetic else REPLICATES,
     )
+    return replace(reference, joint=None) if rollout.synthetic else reference
 
 
 def _measured(episode: Episode, contract: Contract) -> tuple[NDArray[np.float64], Array]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from steersman.serving.control.operator import Moved
 from steersman.serving.messages import Routed
-from steersman.serving.planning.plan import PlannedLane, public
+from steersman.serving.planning.plan import Plan, PlannedLane, public
 from steersman.serving.rollout.deployment import Deployment
 from steersman.serving.rollout.journal import Entry
 from steersman.serving.rollout.state import DeploymentState
 from steersman.serving.supervising.director import Director
 from steersman.v1 import control_pb2 as pb
+
+MAX_PAGE_BYTES = 1 << 20
+"""Of the entries of one answer, if it is not a single one. gRPC clients take 4 MiB unless told otherwise."""
 
 
 def encode_change(moved: Moved, director: Director) -> pb.DeploymentChange:
@@ -48,11 +51,12 @@ def encode_status(
     plan, fleet = director.plan, director.fleet
     routed = () if lanes is not None else fleet.routed()
     shown = plan.of(state.policy) if lanes is None else lanes
+    labels = _labels(state.policy, plan) if lanes is None else state.deployment.labels
     return pb.DeploymentStatus(
         policy=state.policy,
         revision=state.revision,
         document=state.document,
-        lanes=[_lane(lane, routed) for lane in shown],
+        lanes=[_lane(lane, routed, labels) for lane in shown],
         rollout_id=state.rollout_id,
         epoch=state.epoch,
         generation=plan.generation,
@@ -73,6 +77,27 @@ def problems(policy: str, director: Director) -> Iterable[str]:
     return dict.fromkeys(noted)
 
 
+def encode_history(entries: Sequence[Entry], limit: int, *, with_documents: bool) -> pb.GetHistoryResponse:
+    """A page of the history: at most `limit` entries, and of those as many as `MAX_PAGE_BYTES` have room for.
+
+    Args:
+        entries: The entries, newest first; one more than `limit` where there are older ones.
+        limit: Most entries; 1 or more.
+        with_documents: Whether with the deployments that they made.
+    """
+    page = pb.GetHistoryResponse()
+    size = 0
+    for entry in entries[:limit]:
+        encoded = encode_entry(entry, with_document=with_documents)
+        size += encoded.ByteSize()
+        if page.entries and size > MAX_PAGE_BYTES:
+            break
+        page.entries.append(encoded)
+    if len(page.entries) < len(entries):
+        page.next_before_id = page.entries[-1].id
+    return page
+
+
 def encode_entry(entry: Entry, *, with_document: bool) -> pb.HistoryEntry:
     """An entry of the history, with the deployment that it made or without."""
     return pb.HistoryEntry(
@@ -90,8 +115,14 @@ def encode_entry(entry: Entry, *, with_document: bool) -> pb.HistoryEntry:
     )
 
 
-def _lane(lane: PlannedLane, routed: Iterable[Routed]) -> pb.LaneStatus:
+def _labels(policy: str, plan: Plan) -> Mapping[str, int]:
+    """The labels in force, which stay behind where the version that they should move to is refused."""
+    return next((route.labels for route in plan.snapshot.policies if route.policy == policy), {})
+
+
+def _lane(lane: PlannedLane, routed: Iterable[Routed], labels: Mapping[str, int]) -> pb.LaneStatus:
     route = lane.route
+    asked_for = route.role in {"open", "pinned"}
     ready = sum(
         any(
             (loaded.policy, loaded.lane, loaded.digest) == (lane.policy, route.lane, route.digest)
@@ -107,4 +138,5 @@ def _lane(lane: PlannedLane, routed: Iterable[Routed]) -> pb.LaneStatus:
         workers_ready=ready,
         draining=route.role == "draining",
         role=route.role,
+        labels=sorted(name for name, version in labels.items() if asked_for and version == route.version),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from steersman.bundle.errors import BundleNotFoundError, SteersmanError, UsageError
 from steersman.monitoring.errors import CountersFullError
 from steersman.serving.errors import CallError, Code
+from steersman.serving.planning.catalog import DamagedVersionError
 from steersman.serving.planning.plan import public, refusal
 from steersman.serving.rollout.errors import ChangeRefusedError, RevisionConflictError, StoreError
 
@@ -19,7 +20,10 @@ def call_error(error: SteersmanError) -> CallError:
     if isinstance(error, StoreError):  # what it says is for the log
         return CallError(Code.UNAVAILABLE, "store_unavailable", STORE_AWAY)
     code, reason = _kind(error)
-    return CallError(code, reason, public(error), retryable=code is Code.ABORTED)
+    said = public(error)
+    if isinstance(error, DamagedVersionError):
+        said = f"version {error.version}: {said}"
+    return CallError(code, reason, said, retryable=code is Code.ABORTED)
 
 
 def _kind(error: SteersmanError) -> tuple[Code, str]:

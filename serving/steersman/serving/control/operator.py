@@ -17,6 +17,7 @@ from steersman.serving.rollout.deployment import Deployment, parse_deployment
 from steersman.serving.rollout.errors import ChangeRefusedError, RevisionConflictError
 from steersman.serving.rollout.journal import Change, Entry
 from steersman.serving.rollout.state import DeploymentState
+from steersman.serving.rollout.yaml_lines import pointing
 from steersman.serving.supervising.director import Director
 
 SETTLE_S = 2.0
@@ -74,7 +75,8 @@ class Operator:
             newest = await asyncio.to_thread(self._director.planner.newest, wanted.policy)
             return changes.apply(state, wanted, newest, self._new_id)
 
-        return await self._change(wanted.policy, "apply", asked, move)
+        with pointing(document, DOCUMENT):
+            return await self._change(wanted.policy, "apply", asked, move)
 
     async def set_share(self, policy: str, lane: str, share: float, asked: Asked) -> Moved:
         """Moves the share of a lane or an arm.
@@ -174,7 +176,9 @@ class Operator:
             if asked.dry_run:
                 return Moved(transition.state, transition.lines, unchanged=True, dry_run=True, lanes=lanes)
             at = unix_nanos(self._clock())
-            change = Change(transition.state, action, asked.actor, asked.reason, transition.lines, at)
+            change = Change(
+                transition.state, action, asked.actor, asked.reason, transition.lines, at, transition.cuts
+            )
             await self._archive.use(lambda store: store.save(change))
             director.states[policy] = transition.state
             await director.replan(cut)

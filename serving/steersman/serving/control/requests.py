@@ -16,6 +16,8 @@ MAX_MESSAGE_BYTES = 128 * 1024
 """Of a whole request."""
 DEFAULT_ENTRIES = 50
 MAX_ENTRIES = 1000
+MAX_DOCUMENTS = 100
+"""Entries of one answer where they come with their deployments, which are read before they are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,11 @@ def read_share(request: pb.SetShareRequest) -> float:
 
 
 def read_limit(request: pb.GetHistoryRequest) -> int:
-    """How many entries.
+    """How many entries the answer may have.
 
     Raises:
         CallError: The number of an entry is negative.
     """
     if request.before_id < 0:
         raise invalid("before_id", f"before_id is {request.before_id}; expected an entry's id, or 0")
-    return min(request.limit or DEFAULT_ENTRIES, MAX_ENTRIES)
+    return min(request.limit or DEFAULT_ENTRIES, MAX_DOCUMENTS if request.with_documents else MAX_ENTRIES)

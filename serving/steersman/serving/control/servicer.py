@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import grpc.aio
 
 from steersman.bundle.errors import SteersmanError
-from steersman.serving.control.answers import encode_change, encode_entry, encode_list
+from steersman.serving.control.answers import encode_change, encode_history, encode_list
 from steersman.serving.control.failures import call_error
 from steersman.serving.control.operator import Moved, Operator
 from steersman.serving.control.requests import read_asked, read_document, read_limit, read_share
@@ -102,9 +102,8 @@ class ControlServicer(rpc.ControlServiceServicer):
 
         async def work() -> pb.GetHistoryResponse:
             limit = read_limit(request)
-            entries = await self._operator.history(request.policy, limit, request.before_id)
-            whole = request.with_documents
-            return pb.GetHistoryResponse(entries=[encode_entry(e, with_document=whole) for e in entries])
+            entries = await self._operator.history(request.policy, limit + 1, request.before_id)
+            return encode_history(entries, limit, with_documents=request.with_documents)
 
         return await _answered("GetHistory", work, context)
 

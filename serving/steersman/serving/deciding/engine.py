@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.specs import Mode
+from steersman.safety.overrides import FREE_REIN, Commands
 from steersman.serving.deciding.batch import EpisodeRow, join
 from steersman.serving.deciding.call import Call
 from steersman.serving.deciding.conclusion import conclude, next_state, record
@@ -107,11 +108,16 @@ class Engine:
         self._counting = Lock()
         self._shadows = shadows or ShadowRunner(salt)
         self.routing = RoutingTable()
+        self.commands = FREE_REIN
 
     def swap(self, routing: RoutingTable) -> None:
         """Uses another routing table from the next `decide` on."""
         self._shadows.follow(routing)
         self.routing = routing
+
+    def obey(self, commands: Commands) -> None:
+        """Follows other commands of people from the next `decide` on."""
+        self.commands = commands
 
     def close(self) -> None:
         """Ends the shadows; what waits for them is dropped."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steersman.bundle.bundle import Bundle
-from steersman.bundle.errors import SteersmanError
+from steersman.bundle.errors import BundleCorruptError, SteersmanError
 from steersman.bundle.manifest import Manifest
 from steersman.bundle.reference import Reference
 from steersman.bundle.repository import Repository
@@ -24,6 +24,25 @@ _Files = tuple[tuple[str, int, int, int], ...]
 
 class UnloadableError(ServingError):
     """Workers could not load the version."""
+
+
+class DamagedVersionError(BundleCorruptError):
+    """A file of a version is not as it was published. The text names the file, but not where the bundle lies.
+
+    Args:
+        error: What was found.
+        folder: The bundle's folder.
+        version: The version.
+    """
+
+    def __init__(self, error: BundleCorruptError, folder: Path, version: int) -> None:
+        self.version = version
+        name = _inside(error.where or "", folder)
+        super().__init__(
+            f"{name}: {error.what}" if name else error.what,
+            expected=error.expected,
+            hint=f"Copy the bundle of version {version} here again, or export the policy as a new version.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +105,8 @@ class Catalog:
         """A version, checked.
 
         Raises:
-            BundleError: It is not there, was changed, or is not signed as is asked for.
+            BundleError: It is not there, was changed (a `DamagedVersionError`), or is not signed as is asked
+                for.
             UnloadableError: Workers could not load it.
         """
         found = self._cached(policy, number)
@@ -125,10 +145,14 @@ class Catalog:
         return found
 
     def _check(self, policy: str, number: int) -> CheckedVersion:
-        bundle = self.repository.open(policy, number)
-        self._check_signatures(bundle)
-        bundle.verify()
-        return CheckedVersion(bundle.manifest, bundle.digest, read_references(bundle))
+        try:
+            bundle = self.repository.open(policy, number)
+            self._check_signatures(bundle)
+            bundle.verify()
+            return CheckedVersion(bundle.manifest, bundle.digest, read_references(bundle))
+        except BundleCorruptError as error:
+            folder = self.repository.root / policy / str(number)
+            raise DamagedVersionError(error, folder, number) from None
 
     def _check_signatures(self, bundle: Bundle) -> None:
         trusted = check_signatures(bundle, self._trust).trusted
@@ -138,6 +162,12 @@ class Catalog:
                 "no trusted key signed the version",
                 extra={"policy": manifest.policy, "version": manifest.version},
             )
+
+
+def _inside(where: str, folder: Path) -> str:
+    """The file of a bundle that an error is about; empty for what is not in it, which callers do not see."""
+    path = Path(where)
+    return path.name if path.parent in {folder, Path()} else ""
 
 
 def _files(folder: Path) -> _Files:

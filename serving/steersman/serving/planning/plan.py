@@ -11,7 +11,7 @@ from steersman.bundle.signature import SignatureError
 from steersman.bundle.specs import Contract
 from steersman.monitoring.blocks import PlacedBlock
 from steersman.monitoring.errors import CountersFullError
-from steersman.serving.planning.catalog import CheckedVersion, UnloadableError
+from steersman.serving.planning.catalog import CheckedVersion, DamagedVersionError, UnloadableError
 from steersman.serving.rollout.errors import ChangeRefusedError
 from steersman.serving.rollout.snapshot import LaneRoute, RoutingSnapshot
 
@@ -137,7 +137,7 @@ def refusal(error: SteersmanError) -> str:
 
 def public(error: SteersmanError) -> str:
     """What callers may read of an error: `where` and hints of bundles are paths, so those stay out."""
-    if isinstance(error, (UsageError, ChangeRefusedError)):
+    if isinstance(error, (UsageError, ChangeRefusedError, DamagedVersionError)):
         return str(error)
     if isinstance(error, BundleNotFoundError) and error.expected:
         return f"{error.what}; expected {error.expected}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from steersman.bundle.errors import SteersmanError, UsageError
 from steersman.bundle.repository import Repository
 from steersman.bundle.signature import ASK_NOBODY, Trust
-from steersman.monitoring.blocks import Allocator
+from steersman.monitoring.blocks import Allocator, PlacedBlock
 from steersman.serving.clock import Clock, utc_now
 from steersman.serving.counting import block_spec
 from steersman.serving.errors import ServingError
@@ -122,6 +122,11 @@ class Planner:
         planner = self._planner(state, before, self._allocator.trial(), strict=True)
         planner.plan()
         return tuple(planner.lanes)
+
+    @property
+    def placed(self) -> tuple[PlacedBlock, ...]:
+        """Every block that lanes ever counted in, oldest first."""
+        return self._allocator.placed
 
     def serves(self, policy: str) -> bool:
         """Whether the policy is one to be served, and there."""

@@ -22,12 +22,15 @@ from steersman.serving.rollout.deployment import (
     VersionChoice,
 )
 from steersman.serving.rollout.errors import ChangeRefusedError
+from steersman.serving.rollout.settings_wording import summary
 from steersman.serving.rollout.state import DeploymentState
 from steersman.serving.rollout.wording import changed_lines
 
 NewId = Callable[[], str]
 """Makes the id of a new rollout: random, so that rollouts do not pick the same episodes."""
 ROLLOUT_LANES = (CONTROL, CANARY)
+SAFETY_LEFT_OUT = "safety_left_out"
+NOTHING_OPEN = "Only stable is open. Apply a deployment that opens a canary or arms first."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,11 @@ def apply(state: DeploymentState, wanted: Deployment, newest: int, new_id: NewId
         wanted: The deployment wanted.
         newest: The policy's newest version.
         new_id: Makes the id of a new rollout.
+
+    Raises:
+        ChangeRefusedError: It leaves out the safety settings that are in force; to remove them is to be said.
     """
+    _keep_safe(state.deployment, wanted)
     document = _document(wanted)
     for lane in _rollout_lanes(document):
         if lane["version"] == "latest":
@@ -99,11 +106,9 @@ def promote(state: DeploymentState, lane: str, new_id: NewId) -> Transition:
     """
     name = lane or CANARY
     deployment = state.deployment
-    if name != CANARY and name not in deployment.arms:
-        raise _no_lane(state, name, "lane_not_found")
-    chosen = deployment.arms.get(name, deployment.lanes.canary)
+    chosen = deployment.lanes.canary if name == CANARY else deployment.arms.get(name)
     if chosen is None:
-        raise _no_lane(state, name, "nothing_to_promote")
+        raise _not_promotable(deployment, name)
     number = _number(chosen.version, deployment.labels)
     document = _without_rollout(_document(deployment))
     document.setdefault("lanes", {})[STABLE] = {"version": number}
@@ -170,6 +175,22 @@ def _moved(state: DeploymentState, wanted: Deployment, new_id: NewId, *, cuts: b
     return Transition(moved, (*lines, f"rollout: epoch {moved.epoch} begins") if begins else lines, cuts)
 
 
+def _keep_safe(before: Deployment, wanted: Deployment) -> None:
+    """Nobody takes the guard and the fallback away by forgetting them.
+
+    Raises:
+        ChangeRefusedError: There are safety settings, and the document does not say what becomes of them.
+    """
+    if "safety" in wanted.model_fields_set or before.safety == wanted.safety:
+        return
+    raise ChangeRefusedError(
+        SAFETY_LEFT_OUT,
+        f"the document has no safety section, which would remove the one in force: {summary(before.safety)}",
+        where=f"deployment of {wanted.policy}",
+        expected="the section, as it is to be, or the line `safety: {}`, which removes it",
+    )
+
+
 def _allocation(deployment: Deployment) -> tuple[object, ...] | None:
     """What episodes are allocated for; another one needs another salt. None where all are stable's."""
     lanes, labels = deployment.lanes, deployment.labels
@@ -196,11 +217,26 @@ def _divide(arms: dict[str, Any], lane: str, share: float) -> None:
     arms[lane]["share"] = share
 
 
+def _not_promotable(deployment: Deployment, lane: str) -> ChangeRefusedError:
+    there = [CANARY] if deployment.lanes.canary is not None else sorted(deployment.arms)
+    return ChangeRefusedError(
+        "nothing_to_promote" if lane == CANARY else "lane_not_found",
+        f"policy {deployment.policy!r} has no {lane[:64]!r} that could be promoted",
+        expected=f"one of: {', '.join(there)}" if there else None,
+        hint=None if there else NOTHING_OPEN,
+    )
+
+
 def _no_lane(state: DeploymentState, lane: str, reason: str) -> ChangeRefusedError:
     lanes = state.deployment.lanes
     there = [name for name in (*ROLLOUT_LANES, SHADOW) if getattr(lanes, name) is not None]
-    open_lanes = ", ".join((*there, *sorted(state.deployment.arms))) or "none, only stable"
-    return ChangeRefusedError(reason, f"policy {state.policy!r} has no {lane[:64]}", expected=open_lanes)
+    there += sorted(state.deployment.arms)
+    return ChangeRefusedError(
+        reason,
+        f"policy {state.policy!r} has no lane or arm {lane[:64]!r}",
+        expected=f"one of: {', '.join(there)}" if there else None,
+        hint=None if there else NOTHING_OPEN,
+    )
 
 
 def _rollout_lanes(document: dict[str, Any]) -> list[dict[str, Any]]:

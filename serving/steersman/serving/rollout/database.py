@@ -1,4 +1,4 @@
-"""The database of deployments: opening it, bringing its tables up to date, its errors in our words."""
+"""The database of deployments: opening it, and its errors in our words."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from steersman.bundle.errors import UsageError, brief
+from steersman.serving.rollout import postgres
 from steersman.serving.rollout.errors import StoreError
-from steersman.serving.rollout.tables import REVISION, deployments, metadata
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 LOCKED_S = 2.0
 """Seconds that a change waits for another process that is writing."""
+EXPECTED = (
+    "a URL of SQLAlchemy whose driver is installed, such as postgresql://USER:PASSWORD@HOST/DATABASE or "
+    "sqlite:////FOLDER/store.db"
+)
+ESCAPE = "In user and password write @ as %40, : as %3A, / as %2F and % as %25."
+_LOST_RACE = {"40001", "40P01"}
+"""SQLSTATE of a transaction that another one made impossible: serialization failure, deadlock."""
 
 
 def sqlite_url(path: Path) -> str:
@@ -31,24 +37,51 @@ def open_engine(url: str) -> sa.Engine:
     """The way to a database. Nothing is connected yet.
 
     Raises:
-        UsageError: The URL is not one, or its driver is not installed.
+        UsageError: The URL is not one, or its driver is not installed. It shows nothing of the URL beyond
+            the kind of database, for where a URL is wrong its password may be anywhere in it.
     """
+    parsed = _parsed(url)
+    try:
+        if postgres.is_meant(parsed):
+            return postgres.open_engine(parsed, LOCKED_S)
+        engine = _open_other(parsed)
+    except NoSuchModuleError:
+        raise _unusable(f"SQLAlchemy knows no {parsed.drivername}") from None
+    except ImportError as error:
+        raise _unusable(f"its driver is not installed: {brief(error)}") from None
+    except (ArgumentError, TypeError, ValueError):  # what they say quotes the URL
+        raise _unusable(f"it is no URL of {parsed.get_backend_name()}") from None
+    if engine.dialect.is_async:
+        raise _unusable(f"{parsed.drivername} is an asynchronous driver")
+    return engine
+
+
+def _parsed(url: str) -> sa.URL:
     try:
         parsed = make_url(url)
-        is_sqlite = parsed.get_backend_name() == "sqlite"
-        # A connection for each use: changes are rare, and one that was kept would outlive a file or a server.
-        engine = sa.create_engine(
-            parsed, poolclass=NullPool, connect_args={"timeout": LOCKED_S} if is_sqlite else {}
-        )
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise UsageError(
-            f"not a database that can be used here: {brief(error)}",
-            where="store",
-            expected="a URL of SQLAlchemy whose driver is installed, such as sqlite:////var/lib/steersman/store.db",
-        ) from None
-    if is_sqlite:
-        event.listen(engine, "connect", _prepare_sqlite)
+    except (ArgumentError, ValueError):
+        raise _unusable("it is no URL", ESCAPE) from None
+    is_file = parsed.get_backend_name() == "sqlite"
+    if not is_file and url.count("@") > 1:
+        raise _unusable("it has more than one @", ESCAPE)
+    return parsed
+
+
+def _open_other(url: sa.URL) -> sa.Engine:
+    """A connection for each use: changes are rare, and one that was kept would outlive a file."""
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, poolclass=NullPool, hide_parameters=True)
+    engine = sa.create_engine(
+        url, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": LOCKED_S}
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
     return engine
+
+
+def _unusable(why: str, hint: str | None = None) -> UsageError:
+    return UsageError(
+        f"not a database that can be used here: {why}", where="store", expected=EXPECTED, hint=hint
+    )
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
@@ -57,55 +90,9 @@ def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.execute("PRAGMA synchronous=FULL")
 
 
-def bring_up_to_date(engine: sa.Engine) -> None:
-    """Makes the tables, or migrates those of an earlier release.
-
-    Raises:
-        StoreError: They are of a later release.
-    """
-    with engine.begin() as connection:
-        found = _found_revision(connection)
-        if found == REVISION:
-            return
-        if found is None and not sa.inspect(connection).has_table(deployments.name):
-            _create(connection)
-            return
-        _migrate(connection, found)
-
-
-def _found_revision(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    found: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-    return found
-
-
-def _create(connection: sa.Connection) -> None:
-    """New tables, marked as Alembic would, without importing it."""
-    metadata.create_all(connection)
-    connection.execute(
-        sa.text("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
-    )
-    connection.execute(sa.text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": REVISION})
-
-
-def _migrate(connection: sa.Connection, found: str | None) -> None:
-    from alembic import command  # noqa: PLC0415  see the module
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.util import CommandError  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    try:
-        command.upgrade(config, "head")
-    except CommandError:
-        raise StoreError(
-            f"the store is of schema {found!r}, which this release does not know",
-            where="store",
-            expected=f"{REVISION} or an earlier one",
-            hint="Start the release that wrote it, or a later one.",
-        ) from None
+def lost_race(error: DBAPIError) -> bool:
+    """Whether a change failed because another one was first."""
+    return isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", None) in _LOST_RACE
 
 
 @contextlib.contextmanager

@@ -41,7 +41,8 @@ from steersman.bundle.errors import UsageError
 from steersman.bundle.manifest import PolicyName
 from steersman.bundle.validation import Settings, validated
 from steersman.safety.settings import SafetySettings
-from steersman.serving.rollout.yaml_text import UNREADABLE, read_yaml
+from steersman.serving.rollout.yaml_lines import Lines
+from steersman.serving.rollout.yaml_text import UNREADABLE, read_yaml, yaml_mistake
 
 STABLE = "stable"
 CONTROL = "control"
@@ -110,7 +111,8 @@ class Lanes(Settings):
     def _shares_fit(self) -> Lanes:
         shares = [lane.share for lane in (self.control, self.canary) if lane is not None]
         if sum(shares) > 1:
-            msg = f"the shares of control and canary are {sum(shares):g} together; expected at most 1"
+            said = " and ".join(f"{share:g}" for share in shares)
+            msg = f"the shares of control and canary, {said}, are more than 1 together; expected at most 1"
             raise ValueError(msg)
         return self
 
@@ -242,9 +244,8 @@ def parse_deployment(text: str, *, where: str) -> Deployment:
     try:
         document = read_yaml(text)
     except yaml.YAMLError as error:
-        line = str(error).replace("\n", " ")
-        raise UsageError(f"not YAML: {line}", where=where) from None
+        raise UsageError(f"not YAML: {yaml_mistake(error)}", where=where) from None
     try:
-        return validated(Deployment, document, where=where)
+        return validated(Deployment, document, where=where, line_of=Lines(text).line_of)
     except UNREADABLE:  # such as a number of more digits than Python prints
         raise UsageError("a value cannot be shown", where=where, expected="a deployment") from None

@@ -12,13 +12,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from steersman.bundle.errors import SteersmanError
-from steersman.serving.rollout.database import bring_up_to_date, explained, open_engine, sqlite_url
+from steersman.serving.rollout.database import explained, lost_race, open_engine, sqlite_url
 from steersman.serving.rollout.deployment import parse_deployment
 from steersman.serving.rollout.errors import RevisionConflictError, StoreError
-from steersman.serving.rollout.journal import Change, Entry, Stored
+from steersman.serving.rollout.journal import Change, Entry, Mark, Stored
+from steersman.serving.rollout.overrides_store import CommandStore
+from steersman.serving.rollout.schema import bring_up_to_date
 from steersman.serving.rollout.state import DeploymentState
 from steersman.serving.rollout.tables import deployments, history
 
@@ -31,6 +33,9 @@ class Store:
     Args:
         url: SQLAlchemy's URL.
 
+    Attributes:
+        commands: Overrides, leases and the kill switch in it.
+
     Raises:
         UsageError: The URL is not one, or its driver is not installed.
         StoreError: The database cannot be used now, or was written by a later release.
@@ -38,8 +43,17 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
-        with explained():
-            bring_up_to_date(self._engine)
+        self.commands = CommandStore(self._engine)
+        try:
+            with explained():
+                bring_up_to_date(self._engine)
+        except StoreError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the connections that are kept. The store may be used again, with others."""
+        self._engine.dispose()
 
     def states(self) -> dict[str, Stored]:
         """The deployments in force, by policy.
@@ -49,7 +63,17 @@ class Store:
         """
         with explained(), self._engine.connect() as connection:
             rows = connection.execute(sa.select(deployments)).mappings().all()
-        return {row["policy"]: Stored(_state(row), row["seed_digest"]) for row in rows}
+        return {row["policy"]: Stored(_state(row), row["seed_digest"], row["cut_revision"]) for row in rows}
+
+    def marks(self) -> dict[str, Mark]:
+        """The marks of the deployments in force, by policy: cheap to read, to see whether any has changed.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        query = sa.select(*(deployments.c[name] for name in ("policy", "revision", "rollout_id", "epoch")))
+        with explained(), self._engine.connect() as connection:
+            return {policy: Mark(*mark) for policy, *mark in connection.execute(query)}
 
     def save(self, change: Change, seed_digest: str | None = None) -> None:
         """Makes a change, and writes it to the history.
@@ -62,11 +86,14 @@ class Store:
             RevisionConflictError: Somebody else made that revision.
             StoreError: The store cannot be written.
         """
-        with explained(), self._engine.begin() as connection:
+        with explained():
             try:
-                _write(connection, change, seed_digest)
-            except IntegrityError:
-                raise _conflict(change.state) from None
+                with self._engine.begin() as connection:
+                    _write(connection, change, seed_digest)
+            except DBAPIError as error:
+                if lost_race(error):
+                    raise _conflict(change.state) from None
+                raise
 
     def note_seed(self, policy: str, seed_digest: str) -> None:
         """Remembers a file that says what is in force already.
@@ -117,7 +144,9 @@ def _write(connection: sa.Connection, change: Change, seed_digest: str | None) -
         "epoch": state.epoch,
         "document": state.document,
     }
-    known = {} if seed_digest is None else {"seed_digest": seed_digest}
+    known: dict[str, Any] = {} if seed_digest is None else {"seed_digest": seed_digest}
+    if change.cuts:
+        known["cut_revision"] = state.revision
     if state.revision == 1:
         row = {"policy": state.policy, "seed_digest": "", **values, **known}
         connection.execute(sa.insert(deployments).values(row))
@@ -159,4 +188,4 @@ def _state(row: Mapping[Any, Any]) -> DeploymentState:
 
 
 def _entry(row: Mapping[Any, Any]) -> Entry:
-    return Entry(**{**row, "changes": tuple(json.loads(row["changes"]))})
+    return Entry(**{**row, "revision": row["revision"] or 0, "changes": tuple(json.loads(row["changes"]))})

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from steersman.serving.rollout.deployment import CANARY, CONTROL, SHADOW, STABLE, Deployment
+from steersman.serving.rollout.settings_wording import section_lines
 
-_OTHERS = ("serve", "labels", "precision", "batching", "overload", "safety")
+_TOLD = frozenset({"policy", "lanes", "arms", "labels", "safety"})
+"""Fields with words of their own."""
 
 Lane = tuple[object, float | None]
 """Version as the document says it, and share; no share for what has whatever the others leave."""
@@ -25,13 +27,13 @@ def percent(share: float) -> str:
 def changed_lines(before: Deployment, after: Deployment) -> tuple[str, ...]:
     """One line for each lane and setting that differs."""
     lines = list(_lane_lines(_lanes(before), _lanes(after)))
-    for name in _OTHERS:
-        old, new = getattr(before, name), getattr(after, name)
-        if name == "labels":
-            lines += _label_lines(old, new)
-        elif old != new:
-            lines.append(f"{name}: changed")
-    return tuple(lines or ["settings of lanes: changed"] if before != after else ())
+    lines += _shadow_lines(before, after)
+    lines += section_lines("safety", before.safety, after.safety)
+    lines += _label_lines(before.labels, after.labels)
+    for name in Deployment.model_fields:
+        if name not in _TOLD:
+            lines += section_lines(name, getattr(before, name), getattr(after, name))
+    return tuple(lines or (["settings: changed"] if before != after else []))
 
 
 def _lane_lines(before: Mapping[str, Lane], after: Mapping[str, Lane]) -> Iterator[str]:
@@ -54,11 +56,24 @@ def _lane_text(lane: Lane | None) -> str:
     return text if share is None else f"{text} at {percent(share)}"
 
 
+def _shadow_lines(before: Deployment, after: Deployment) -> Iterator[str]:
+    """How the shadow is run and compared, where there was one and still is."""
+    old, new = before.lanes.shadow, after.lanes.shadow
+    if old is None or new is None:
+        return
+    for name in ("cpu", "tolerance"):
+        yield from section_lines(f"{SHADOW}: {name}", getattr(old, name), getattr(new, name))
+
+
 def _label_lines(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]:
     for name in sorted({*before, *after}):
         old, new = before.get(name), after.get(name)
-        if old != new:
-            yield f"label {name}: {old or 'none'} -> {new or 'none'}"
+        if old == new:
+            continue
+        if new is None:
+            yield f"label {name}: removed, was version {old}"
+        else:
+            yield f"label {name}: {old or 'none'} -> {new}"
 
 
 def _lanes(deployment: Deployment) -> dict[str, Lane]:

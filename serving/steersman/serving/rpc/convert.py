@@ -17,6 +17,7 @@ from steersman.serving.deciding.call import Call, RawTensor
 from steersman.serving.decision import Decisions, Intervention, RowError
 from steersman.serving.errors import CallError, invalid
 from steersman.serving.rpc.dtypes import CODES, DTYPES
+from steersman.serving.rpc.methods import FOREVER_S
 from steersman.serving.rpc.status import REASON_CODES, rpc_code
 from steersman.serving.rpc.wire import REASON_NAMES, SOURCE_CODES, encode_plainly
 from steersman.v1 import policy_pb2 as pb
@@ -64,8 +65,20 @@ def decode_call(request: pb.ActRequest, arrived_ns: int = 0, deadline_ns: int = 
         episode_starts=request.episode_starts,
         observation_times=request.observation_times_unix_nanos,
         arrived_ns=arrived_ns or perf_counter_ns(),
-        deadline_ns=deadline_ns,
+        deadline_ns=_nearer(deadline_ns, request.timeout_nanos, arrived_ns)
+        if request.timeout_nanos
+        else deadline_ns,
     )
+
+
+def _nearer(deadline_ns: int, timeout_ns: int, arrived_ns: int) -> int:
+    """The nearer one of the call's deadline and what the request itself says; 0 for never."""
+    if timeout_ns < 0:
+        raise invalid("timeout", f"timeout_nanos is {timeout_ns}; expected nanoseconds, 0 for no limit")
+    if timeout_ns > FOREVER_S * 1e9:
+        return deadline_ns
+    own = (arrived_ns or perf_counter_ns()) + timeout_ns
+    return min(deadline_ns, own) if deadline_ns else own
 
 
 def _decode_observations(request: pb.ActRequest) -> dict[str, RawTensor]:

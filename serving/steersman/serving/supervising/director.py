@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 from steersman.serving.errors import ServingError
 from steersman.serving.messages import Routed
 from steersman.serving.planning.planner import Before, Plan, Planner
+from steersman.serving.rollout.journal import Stored
 from steersman.serving.rollout.state import DeploymentState
 from steersman.serving.supervising.fleet import Fleet
 
 log = logging.getLogger(__name__)
 KeepPlan = Callable[[Plan], None]
 """Writes the plan's snapshot, and what it was planned from, to the state folder."""
+ReadStored = Callable[[], Awaitable[Mapping[str, Stored]]]
+"""Reads the deployments in force, by policy, from the store."""
 
 
 class Director:
@@ -75,9 +78,9 @@ class Director:
         """What the next plan follows on."""
         return Before(self._lanes, tuple(self._proven.values()), cut, self._labelled)
 
-    async def begin(self) -> Plan:
-        """Makes the first plan."""
-        self._take(await self._planned(frozenset(), look=True))
+    async def begin(self, cut: frozenset[str] = frozenset()) -> Plan:
+        """Makes the first plan; lanes of the last run that are closed drain, but not of policies in `cut`."""
+        self._take(await self._planned(cut, look=True))
         return self.plan
 
     def lead(self, fleet: Fleet) -> None:
@@ -120,13 +123,32 @@ class Director:
             due = end is not None and end <= self.planner.clock()
             return (refused or due) and await self.replan(look=False)
 
-    async def deploy(self, states: Mapping[str, DeploymentState]) -> bool:
-        """Takes over deployments that another host has changed. Returns whether there is a new plan."""
+    async def deploy(self, read: ReadStored) -> bool:
+        """Takes over deployments that another host has changed, and cuts the episodes that it has cut.
+
+        Args:
+            read: Reads the store. It is called while the lock is held, so what it gives is never older than
+                a change that was made here.
+
+        Returns:
+            Whether there is a new plan.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
         async with self.lock:
-            if all(self.states.get(name) == state for name, state in states.items()):
+            stored = await read()
+            moved = {name: found for name, found in stored.items() if self.states.get(name) != found.state}
+            if not moved:
                 return False
-            self.states.update(states)
-            return await self.replan(look=False)
+            cut = frozenset(name for name, found in moved.items() if found.cuts_since(self.states.get(name)))
+            for name, found in moved.items():
+                log.info(
+                    "deployment was changed elsewhere",
+                    extra={"policy": name, "revision": found.state.revision, "cuts": name in cut},
+                )
+                self.states[name] = found.state
+            return await self.replan(cut)
 
     def heard(self, slot: int, routed: Routed) -> None:
         """Takes note of what a worker has loaded."""
@@ -165,11 +187,15 @@ class Director:
         self._plan = made
         self._generation = made.generation
         self._lanes = made.lanes
-        try:
-            self._keep(made)
-        except ServingError as error:  # serving goes on; the next start has an older snapshot to fall back on
-            log.error("the snapshot cannot be kept", extra={"why": str(error)})  # noqa: TRY400
+        self.keep()
         log.info("planned", extra={"generation": made.generation, "lanes": len(made.lanes)})
+
+    def keep(self) -> None:
+        """Keeps the plan in force. Without that serving goes on, and a start falls back on an older one."""
+        try:
+            self._keep(self.plan)
+        except ServingError as error:
+            log.error("the snapshot cannot be kept", extra={"why": str(error)})  # noqa: TRY400
 
     def _judge(self) -> bool:
         """Learns from the workers: what answers in one is proven, and what no worker could load is refused.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
@@ -13,15 +14,17 @@ from steersman.monitoring.counters import Segment
 from steersman.monitoring.series import Series, ServedVersion
 from steersman.serving.messages import LoadedLane, Routed
 from steersman.serving.planning.planner import Plan, PlannedLane
+from steersman.serving.rollout.archive import Archive
 from steersman.serving.supervising.director import Director
 
 
-def make_registry(segment: Segment, director: Director) -> CollectorRegistry:
+def make_registry(segment: Segment, director: Director, archive: Archive) -> CollectorRegistry:
     """A registry with the workers' counters, what is deployed, and the supervisor's own process.
 
     Args:
         segment: The workers' counters.
         director: Knows the plan in force and the workers.
+        archive: Knows whether the store can be used.
     """
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -29,17 +32,33 @@ def make_registry(segment: Segment, director: Director) -> CollectorRegistry:
     registry.register(
         SteersmanCollector(
             segment,
-            blocks=lambda: placed_blocks(director.plan),
+            blocks=lambda: placed_blocks(director.plan, director.planner.placed),
             versions=lambda: served_versions(director.plan, director.fleet.routed()),
-            more=lambda: rollout_series(director),
+            more=lambda: chain(rollout_series(director), store_series(archive)),
         )
     )
     return registry
 
 
-def placed_blocks(plan: Plan) -> list[PlacedBlock]:
-    """Every block once: a version that was written over drains in the block that its successor counts in."""
-    return list({lane.placed.offset: lane.placed for lane in plan.lanes}.values())
+def placed_blocks(plan: Plan, ever: Sequence[PlacedBlock]) -> list[PlacedBlock]:
+    """The blocks of the plan's lanes, each once, and those that the same lanes counted in before.
+
+    A lane counts in another block when its version's constraints are renamed, say; what it counted before is
+    still its own. A version that was written over drains in the block that its successor counts in. The
+    blocks in use are last: of gauges the last one counts.
+
+    Args:
+        plan: The plan in force.
+        ever: Every block that was ever placed.
+    """
+    used = {lane.placed.offset: lane.placed for lane in plan.lanes}
+    lanes = {_lane(placed) for placed in used.values()}
+    earlier = [placed for placed in ever if placed.offset not in used and _lane(placed) in lanes]
+    return [*earlier, *used.values()]
+
+
+def _lane(placed: PlacedBlock) -> tuple[str, int, str]:
+    return placed.spec.policy, placed.spec.version, placed.spec.lane
 
 
 def served_versions(plan: Plan, routed: Sequence[Routed]) -> list[ServedVersion]:
@@ -63,6 +82,11 @@ def rollout_series(director: Director) -> Iterator[Series]:
     yield metrics.WORKERS_CURRENT, (), director.fleet.current(plan.generation)
     for problem in plan.problems:
         yield metrics.VERSION_REFUSED, (problem.policy, str(problem.version), problem.kind), 1
+
+
+def store_series(archive: Archive) -> Iterator[Series]:
+    """Whether the store can be used."""
+    yield metrics.STORE_UP, (), archive.away_since is None
 
 
 def _served(planned: PlannedLane, loaded: LoadedLane) -> ServedVersion:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from steersman.monitoring.counters import Segment
+from steersman.safety.commands import CommandList
 from steersman.serving.errors import ServingError
 from steersman.serving.messages import Routed, Start
 from steersman.serving.rollout.snapshot import RoutingSnapshot
@@ -102,6 +103,27 @@ class Fleet:
         for worker in self._workers.values():
             worker.admit(access)
 
+    def obey(self, commands: CommandList) -> None:
+        """Tells every worker what people have ordered; those that start later know it, too."""
+        self._start = self._start.model_copy(update={"commands": commands})
+        for worker in self._workers.values():
+            worker.obey(commands)
+
+    def obeying(self, number: int) -> int:
+        """How many workers that answer follow this list of commands or a later one."""
+        return sum(worker.ready and worker.obeyed >= number for worker in list(self._workers.values()))
+
+    async def obeyed(self, number: int, timeout_s: float) -> bool:
+        """Waits until every worker that answers follows the list. False when that took too long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.obeying(number) < self.ready:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            return False
+        return True
+
     async def settled(self, generation: int, timeout_s: float) -> bool:
         """Waits until every worker that answers uses the snapshot. False when that took too long."""
         try:
@@ -132,7 +154,7 @@ class Fleet:
         )
 
     async def _spawn(self, slot: int) -> None:
-        worker = WorkerProcess(slot, self._heard)
+        worker = WorkerProcess(slot, self._heard, self._news.set)
         self._workers[slot] = worker
         await worker.spawn(self._start.model_copy(update={"slot": slot}), self._care.start_timeout_s)
 
@@ -140,6 +162,7 @@ class Fleet:
         self._workers[slot].route(self._start.snapshot)  # there may be a newer one since it began to start
         if self._start.access is not None:
             self._workers[slot].admit(self._start.access)  # likewise
+        self._workers[slot].obey(self._start.commands)
         self._news.set()
         self._on_routed(slot, routed)
 

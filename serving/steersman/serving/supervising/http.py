@@ -18,7 +18,7 @@ from typing import ClassVar
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from steersman.serving.errors import ServingError
+from steersman.serving.supervising.ports import cannot_listen
 
 log = logging.getLogger(__name__)
 ReadinessProbe = Callable[[], tuple[bool, str]]
@@ -26,39 +26,41 @@ ReadinessProbe = Callable[[], tuple[bool, str]]
 
 
 class HttpServer:
-    """Serves on a thread of its own until closed.
+    """Has the port from the beginning; answers on a thread of its own from `serve` until it is closed.
 
     Raises:
         ServingError: The address is in use or not ours.
     """
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, readiness: ReadinessProbe) -> None:
-        handler = type("Handler", (_Handler,), {"registry": registry, "readiness": staticmethod(readiness)})
+    def __init__(self, host: str, port: int) -> None:
         try:
-            self._server = _server(host, port, handler)
+            self._server = _server(host, port)
         except OSError as error:
-            raise ServingError(
-                f"cannot listen for HTTP: {error.strerror}",
-                where=f"{host}:{port}",
-                hint="Choose another with --http-port; 0 picks a free one.",
-            ) from None
+            raise cannot_listen("HTTP", host, port, "--http-port", error) from None
         self._server.daemon_threads = True
         self.address = f"{f'[{host}]' if ':' in host else host}:{self._server.server_address[1]}"
+        self._thread: threading.Thread | None = None
+
+    def serve(self, registry: CollectorRegistry, readiness: ReadinessProbe) -> None:
+        """Answers from now on; who has connected before has waited."""
+        answers = {"registry": registry, "readiness": staticmethod(readiness)}
+        self._server.RequestHandlerClass = type("Handler", (_Handler,), answers)
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stops serving."""
-        self._server.shutdown()
+        if self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
         self._server.server_close()
-        self._thread.join()
 
 
-def _server(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+def _server(host: str, port: int) -> ThreadingHTTPServer:
     """A server for IPv4 or IPv6, as the host is."""
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     kind = type("Server", (ThreadingHTTPServer,), {"address_family": family})
-    server: ThreadingHTTPServer = kind((host, port), handler)
+    server: ThreadingHTTPServer = kind((host, port), BaseHTTPRequestHandler)
     return server
 
 

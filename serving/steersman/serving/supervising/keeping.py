@@ -1,4 +1,4 @@
-"""Keeping the plan in step: looks at the workers, the store and the repository again and again."""
+"""Keeping the plan in step: looks at the workers and the repository again and again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 
 from steersman.bundle.errors import SteersmanError
 from steersman.serving.planning.plan import Plan
-from steersman.serving.rollout.archive import Archive
 from steersman.serving.supervising.director import Director
 
 IDLE_S = 3600.0
@@ -20,15 +19,12 @@ class Keeper:
 
     Args:
         director: Owns the plan.
-        archive: The way to the store, which other hosts may share.
         poll_s: Seconds between two looks at the repository; 0 for none.
     """
 
-    def __init__(self, director: Director, archive: Archive, poll_s: float) -> None:
+    def __init__(self, director: Director, poll_s: float) -> None:
         self._director = director
-        self._archive = archive
         self._poll_s = poll_s
-        self._store_fails = False
 
     async def run(self) -> None:
         """Looks, until cancelled. What goes wrong is logged; what is in force stays."""
@@ -46,8 +42,7 @@ class Keeper:
                 log.exception("defect while keeping the plan in step")
 
     async def tick(self) -> None:
-        """One look at the store and at the repository."""
-        await self._look_at_store()
+        """One look at the repository."""
         try:
             await self._director.refresh()
         except SteersmanError as error:
@@ -73,21 +68,6 @@ class Keeper:
             left_s = (end - self._director.planner.clock()).total_seconds()
             wait_s = min(wait_s, max(left_s, 0.0) + 0.01)
         return wait_s
-
-    async def _look_at_store(self) -> None:
-        if self._archive.empty:
-            return
-        try:
-            stored = await self._archive.use(lambda store: store.states())
-        except SteersmanError as error:
-            if not self._store_fails:
-                log.error("the store cannot be read; serving goes on", extra={"why": str(error)})  # noqa: TRY400
-            self._store_fails = True
-            return
-        if self._store_fails:
-            log.info("the store is back")
-        self._store_fails = False
-        await self._director.deploy({name: found.state for name, found in stored.items()})
 
 
 def differences(before: Plan, after: Plan) -> list[str]:

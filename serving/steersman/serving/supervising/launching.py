@@ -14,9 +14,7 @@ from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.snapshot import RoutingSnapshot
 from steersman.serving.security.access import AccessList
 from steersman.serving.security.access_file import AccessFile
-from steersman.serving.security.exposure import check_exposure
 from steersman.serving.security.tls_files import read_tls
-from steersman.serving.security.transport import transport_of
 from steersman.serving.settings import ServerSettings
 from steersman.serving.state import (
     KEYRING_FILE,
@@ -60,9 +58,8 @@ def read_secrets(settings: ServerSettings) -> Secrets:
 
     Raises:
         ServingError: The state folder cannot be used.
-        UsageError: A file is wrong, or the settings protect less than they seem to.
+        UsageError: A file is wrong.
     """
-    check_exposure(settings)
     trust = read_trust(settings)
     tls = read_tls(settings)
     callers = AccessFile(settings.tokens) if settings.tokens is not None else None
@@ -88,19 +85,21 @@ def care_of(settings: ServerSettings, transport: TransportKind) -> Care:
 
 
 def start_message(
-    settings: ServerSettings, secrets: Secrets, snapshot: RoutingSnapshot, segment: Segment, port: int
+    settings: ServerSettings,
+    secrets: Secrets,
+    snapshot: RoutingSnapshot,
+    segment: Segment,
+    port: int,
+    *,
+    transport: TransportKind,
 ) -> Start:
-    """What every worker is started with, but for its slot.
-
-    Raises:
-        UsageError: The transport that is asked for cannot be had.
-    """
+    """What every worker is started with, but for its slot."""
     return Start(
         slot=0,
         segment=str(segment.path),
         host=settings.host,
         port=port,
-        transport=transport_of(settings),
+        transport=transport,
         limits=Limits(
             max_rows=settings.max_rows,
             max_message_bytes=settings.max_message_bytes,

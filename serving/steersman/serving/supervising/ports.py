@@ -1,4 +1,4 @@
-"""Finding the gRPC port before any worker starts, and holding it so that all workers can share it."""
+"""Ports: whether one is free, and holding that of gRPC so that all workers can share it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,40 @@ class HeldPort:
             self._socket = _shared(family)
             self._socket.bind(address)
         except OSError as error:
-            raise ServingError(
-                f"cannot listen for gRPC: {error.strerror}",
-                where=f"{host}:{port}",
-                hint="Choose another with --port; 0 picks a free one.",
-            ) from None
+            raise cannot_listen("gRPC", host, port, "--port", error) from None
         self.port: int = self._socket.getsockname()[1]
 
     def close(self) -> None:
         """Lets go of the port."""
         self._socket.close()
+
+
+def check_free(what: str, host: str, port: int, option: str) -> None:
+    """Looks whether a port could be opened, for one that is opened later.
+
+    Args:
+        what: What is to listen there, in a word.
+        host: Address.
+        port: Port; 0 is always free.
+        option: Option that chooses it.
+
+    Raises:
+        ServingError: Somebody else listens there, or the address is not ours.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        _refuse_taken(family, address)
+    except OSError as error:
+        raise cannot_listen(what, host, port, option, error) from None
+
+
+def cannot_listen(what: str, host: str, port: int, option: str, error: OSError) -> ServingError:
+    """The error for a port that cannot be opened."""
+    return ServingError(
+        f"cannot listen for {what}: {error.strerror}",
+        where=f"{host}:{port}",
+        hint=f"Choose another with {option}; 0 picks a free one.",
+    )
 
 
 def _refuse_taken(family: int, address: object) -> None:

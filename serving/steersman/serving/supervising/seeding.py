@@ -18,13 +18,16 @@ from steersman.serving.planning.planner import Planner
 from steersman.serving.rollout.archive import Archive
 from steersman.serving.rollout.changes import NewId, apply
 from steersman.serving.rollout.deployment import Deployment, parse_deployment, read_deployment_text
-from steersman.serving.rollout.errors import StoreError
+from steersman.serving.rollout.errors import ChangeRefusedError, RevisionConflictError, StoreError
 from steersman.serving.rollout.journal import Change, Stored
 from steersman.serving.rollout.state import DeploymentState
+from steersman.serving.rollout.yaml_lines import pointing
 from steersman.serving.state import load_states
 
 log = logging.getLogger(__name__)
 ACTOR = "serve"
+TRIES = 8
+"""Times that the files are compared with the store while other hosts keep changing it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,26 @@ class Seed:
         file: Its name, without its folder.
         deployment: What it says.
         digest: SHA-256 of its text.
+        text: The text, to point at lines.
     """
 
     file: str
     deployment: Deployment
     digest: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What is deployed at a start.
+
+    Attributes:
+        states: The deployments in force, by policy.
+        cut: Policies whose episodes another host has cut since this one knew them last.
+    """
+
+    states: dict[str, DeploymentState]
+    cut: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +78,35 @@ class Seeder:
     clock: Clock
     new_id: NewId
 
-    async def states(self, seeds: Mapping[str, Seed]) -> dict[str, DeploymentState]:
-        """The deployments in force, by policy, after the files have been applied.
+    async def deployed(self, seeds: Mapping[str, Seed]) -> Deployed:
+        """What is deployed after the files have been applied.
 
         Raises:
             UsageError: A file does not fit its policy, or the store's URL is wrong.
             BundleNotFoundError: A file asks for a version that is not there.
             StoreError: The store cannot be used, and nothing is known of an earlier run.
+            RevisionConflictError: Others change it faster than this host can.
         """
         if self.archive.empty and not seeds:
-            return {}
+            return Deployed({})
         try:
-            stored = await self.archive.use(lambda store: store.states())
-            states = {name: found.state for name, found in stored.items()}
+            return await self._out_of_store(seeds)
+        except StoreError as error:
+            return Deployed(self._without_store(error, seeds))
+
+    async def _out_of_store(self, seeds: Mapping[str, Seed], tries: int = TRIES) -> Deployed:
+        last = load_states(self.folder) or {}
+        stored = await self.archive.use(lambda store: store.states())
+        states = {name: found.state for name, found in stored.items()}
+        try:
             for name, seed in seeds.items():
                 states[name] = await self._seeded(seed, stored.get(name))
-        except StoreError as error:
-            return self._without_store(error, seeds)
-        return states
+        except RevisionConflictError:  # another host starts, too, perhaps with the same files
+            if tries == 1:
+                raise
+            return await self._out_of_store(seeds, tries - 1)
+        cut = (name for name, found in stored.items() if found.cuts_since(last.get(name)))
+        return Deployed(states, frozenset(cut))
 
     async def _seeded(self, seed: Seed, stored: Stored | None) -> DeploymentState:
         policy = seed.deployment.policy
@@ -86,8 +115,12 @@ class Seeder:
             log.info("what is stored is in force; the deployment file was applied before", extra=said)
             return stored.state
         state = stored.state if stored else DeploymentState(deployment=Deployment(policy=policy))
-        moved = apply(state, seed.deployment, self.planner.newest(policy), self.new_id)
-        self._check(moved.state)
+        try:
+            moved = apply(state, seed.deployment, self.planner.newest(policy), self.new_id)
+        except ChangeRefusedError as error:  # it leaves out the safety settings that are in force
+            raise UsageError(error.what, where=seed.file, expected=error.expected) from None
+        with pointing(seed.text, seed.file):
+            self._check(moved.state)
         if not moved.lines:
             await self.archive.use(lambda store: store.note_seed(policy, seed.digest))
             return state
@@ -109,10 +142,7 @@ class Seeder:
         states = load_states(self.folder)
         if states is None:
             raise error
-        log.error(
-            "THE STORE CANNOT BE READ: serving what was deployed last; changes have to wait until it is back",
-            extra={"why": str(error), "policies": sorted(states)},
-        )
+        log.warning("serving what was deployed last", extra={"policies": sorted(states)})
         given = {name: DeploymentState(deployment=seed.deployment) for name, seed in seeds.items()}
         return {**given, **states}
 
@@ -129,5 +159,5 @@ def read_seeds(paths: Sequence[Path]) -> dict[str, Seed]:
         deployment = parse_deployment(text, where=str(path))
         if deployment.policy in seeds:
             raise UsageError(f"policy {deployment.policy!r} has a deployment already", where=str(path))
-        seeds[deployment.policy] = Seed(path.name, deployment, sha256(text.encode()))
+        seeds[deployment.policy] = Seed(path.name, deployment, sha256(text.encode()), text)
     return seeds

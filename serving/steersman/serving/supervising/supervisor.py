@@ -7,7 +7,6 @@ plan in step with deployments, repository and workers, and at SIGTERM or SIGINT 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import secrets
@@ -17,8 +16,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
-
 from steersman.monitoring.counters import DEFAULT_SLOT_CELLS, Segment
 from steersman.serving.clock import utc_now
 from steersman.serving.control.operator import Operator
@@ -27,15 +24,17 @@ from steersman.serving.errors import ServingError
 from steersman.serving.planning.planner import NOTHING_BEFORE, Plan, Planner
 from steersman.serving.rollout.archive import Archive
 from steersman.serving.security.access import AccessList
+from steersman.serving.security.exposure import check_exposure
+from steersman.serving.security.transport import transport_of
 from steersman.serving.settings import ServerSettings
 from steersman.serving.state import load_snapshot, run_folder, save_snapshot, save_states, write_ready_file
 from steersman.serving.supervising.director import Director
 from steersman.serving.supervising.exposition import make_registry
 from steersman.serving.supervising.fleet import Fleet
-from steersman.serving.supervising.http import HttpServer
+from steersman.serving.supervising.following import Follower
+from steersman.serving.supervising.holding import holding
 from steersman.serving.supervising.keeping import Keeper
 from steersman.serving.supervising.launching import Secrets, care_of, read_secrets, start_message
-from steersman.serving.supervising.ports import HeldPort
 from steersman.serving.supervising.seeding import Seeder, read_seeds
 from steersman.serving.supervising.tending import keep_going
 
@@ -59,30 +58,37 @@ class Supervisor:
         self._settings = settings
         self._on_ready = on_ready
         self._ending = asyncio.Event()
+        self._answers = False
         self._archive = Archive(settings.store, settings.state_dir)
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT.
 
+        Nothing that is kept changes until all workers answer, but that deployment files are applied.
+
         Raises:
             ServingError: Nothing can be served, or a port is taken.
-            UsageError: The repository, a deployment, a trusted key or another file is wrong.
+            UsageError: The repository, a deployment, a trusted key or another file is wrong; the settings
+                protect less than they seem to; or another server uses the state folder.
         """
         settings = self._settings
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
-        secret = read_secrets(settings)
-        with run_folder() as folder, contextlib.closing(HeldPort(settings.host, settings.port)) as port:
+        check_exposure(settings)
+        transport = transport_of(settings)
+        with holding(settings) as held, run_folder() as folder:
+            secret = read_secrets(settings)
             layout = counters_layout(settings.workers, DEFAULT_SLOT_CELLS)
             segment = Segment.create(folder / "counters", layout)
             director = await self._director(segment, secret)
-            start = start_message(settings, secret, director.plan.snapshot, segment, port.port)
-            fleet = Fleet(start, care_of(settings, start.transport), segment, director.heard)
-            director.lead(fleet)
-            with self._http(make_registry(segment, director), director) as http:
-                addresses = {"grpc": self._shown(port.port), "http": f"http://{http.address}"}
-                await self._serve(director, secret, addresses)
+            snapshot, port = director.plan.snapshot, held.grpc.port
+            start = start_message(settings, secret, snapshot, segment, port, transport=transport)
+            director.lead(Fleet(start, care_of(settings, transport), segment, director.heard))
+            registry = make_registry(segment, director, self._archive)
+            held.http.serve(registry, partial(self._readiness, director))
+            addresses = {"grpc": self._shown(port), "http": f"http://{held.http.address}"}
+            await self._serve(director, secret, addresses)
 
     async def _director(self, segment: Segment, secret: Secrets) -> Director:
         """The director with its first plan.
@@ -101,35 +107,40 @@ class Supervisor:
             clock=utc_now,
             grace_s=settings.episode_grace_s,
         )
-        states = await Seeder(self._archive, planner, folder, utc_now, new_rollout_id).states(seeds)
+        deployed = await Seeder(self._archive, planner, folder, utc_now, new_rollout_id).deployed(seeds)
         last = load_snapshot(folder)
         before = await asyncio.to_thread(planner.recall, last) if last else NOTHING_BEFORE
 
         def keep(plan: Plan) -> None:
+            if not self._answers:  # a start that fails leaves everything as it was
+                return
             save_snapshot(folder, plan.snapshot)
             save_states(folder, director.states)
 
-        director = Director(planner, keep, states, before, last.generation if last else 0)
-        plan = await director.begin()
+        director = Director(planner, keep, deployed.states, before, last.generation if last else 0)
+        plan = await director.begin(deployed.cut)
         if not plan.lanes:
             raise next(iter(plan.failures.values()))
         return director
 
     async def _serve(self, director: Director, secret: Secrets, addresses: dict[str, str]) -> None:
-        keeper = Keeper(director, self._archive, self._settings.poll_s)
+        keeper = Keeper(director, self._settings.poll_s)
         starting = asyncio.create_task(self._start(director.fleet, keeper))
         try:
             async with self._control(director, keeper, secret) as control:
                 if not await self._started(starting):
                     return
                 _check_loaded(director.fleet)
+                self._answers = True
+                director.keep()
                 await control.start()
                 self._announce({**addresses, "control": control.address})
-                await self._attend(director.fleet, keeper, control, secret)
+                await self._attend(director, keeper, control, secret)
         finally:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
             await director.fleet.drain()
+            await self._archive.close()
 
     async def _start(self, fleet: Fleet, keeper: Keeper) -> None:
         await fleet.start_all()
@@ -145,14 +156,20 @@ class Supervisor:
         await starting
         return True
 
-    async def _attend(self, fleet: Fleet, keeper: Keeper, control: ControlServer, secret: Secrets) -> None:
+    async def _attend(
+        self, director: Director, keeper: Keeper, control: ControlServer, secret: Secrets
+    ) -> None:
         """Keeps everything going until the end is asked for."""
 
         def admit(access: AccessList) -> None:
-            fleet.admit(access)
+            director.fleet.admit(access)
             control.admit(access)
 
-        works: dict[str, Callable[[], Awaitable[None]]] = {"watching": fleet.watch, "keeping": keeper.run}
+        works: dict[str, Callable[[], Awaitable[None]]] = {
+            "watching": director.fleet.watch,
+            "keeping": keeper.run,
+            "following the store": Follower(director, self._archive).run,
+        }
         if secret.callers is not None:
             works["following callers"] = partial(secret.callers.follow, admit)
         tasks = [asyncio.create_task(keep_going(what, work)) for what, work in works.items()]
@@ -179,14 +196,6 @@ class Supervisor:
         finally:
             await control.stop(grace_s=0.5)
 
-    def _http(self, registry: CollectorRegistry, director: Director) -> contextlib.closing[HttpServer]:
-        settings = self._settings
-
-        def readiness() -> tuple[bool, str]:
-            return self._readiness(director)
-
-        return contextlib.closing(HttpServer(settings.http_host, settings.http_port, registry, readiness))
-
     def _announce(self, addresses: dict[str, str]) -> None:
         if self._settings.ready_file is not None:
             write_ready_file(self._settings.ready_file, json.dumps(addresses).encode())
@@ -202,6 +211,8 @@ class Supervisor:
         ready, wanted = director.fleet.ready, director.fleet.size
         lines = [f"{ready} of {wanted} workers answer"]
         lines += [f"{problem.policy}: {problem}" for problem in director.plan.problems]
+        if (since := self._archive.away_since) is not None:
+            lines.append(f"the store cannot be used since {since:%Y-%m-%dT%H:%M:%SZ}; serving goes on")
         return ready == wanted and not self._ending.is_set(), "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
+from steersman.safety.commands import CommandList
 from steersman.serving.errors import ServingError
 from steersman.serving.messages import (
     MAX_LINE,
@@ -19,6 +20,8 @@ from steersman.serving.messages import (
     Access,
     Drain,
     Failed,
+    Obey,
+    Obeyed,
     Ready,
     Route,
     Routed,
@@ -34,14 +37,24 @@ log = logging.getLogger(__name__)
 class WorkerProcess:
     """One life of one worker. A worker that ended is replaced by another object with the same slot."""
 
-    def __init__(self, slot: int, on_routed: Callable[[int, Routed], None]) -> None:
+    def __init__(
+        self,
+        slot: int,
+        on_routed: Callable[[int, Routed], None],
+        on_obeyed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.slot = slot
         self.started_at = time.monotonic()
         self.routed: Routed | None = None
         self.told = -1
         """Generation of the newest snapshot that was handed over."""
+        self.ordered = -1
+        """Number of the newest list of commands that was handed over."""
+        self.obeyed = -1
+        """Number of the list that it follows."""
         self.draining = False
         self._on_routed = on_routed
+        self._on_obeyed = on_obeyed
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._answer: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
@@ -81,6 +94,7 @@ class WorkerProcess:
         self._listener = asyncio.create_task(self._listen(reader))
         self._writer.write(line(start))
         self.told = start.snapshot.generation
+        self.ordered = start.commands.number
         try:
             await asyncio.wait_for(asyncio.shield(self._answer), timeout_s)
         except TimeoutError:
@@ -95,6 +109,11 @@ class WorkerProcess:
     def admit(self, access: AccessList) -> None:
         """Hands over who may call."""
         self._send(Access(access=access))
+
+    def obey(self, commands: CommandList) -> None:
+        """Hands over what people have ordered; what it was told before, or a later list, stays."""
+        if self.ordered < commands.number and self._send(Obey(commands=commands)):
+            self.ordered = commands.number
 
     async def drain(self, lame_duck_s: float, grace_s: float) -> int:
         """Ends the worker in good order, by force if that takes too long. Returns its exit status."""
@@ -127,7 +146,7 @@ class WorkerProcess:
             await self._listener
         return status
 
-    def _send(self, message: Route | Access | Drain) -> bool:
+    def _send(self, message: Route | Access | Obey | Drain) -> bool:
         """Whether it could be said: not before the process has begun, and not once it has ended."""
         if self._writer is None or self._writer.is_closing() or self.told < 0:
             return False
@@ -146,7 +165,7 @@ class WorkerProcess:
         if not self._answer.done():
             self._answer.set_exception(ServingError(f"worker {self.slot} ended before it was ready"))
 
-    def _hear(self, message: Ready | Routed | Failed) -> None:
+    def _hear(self, message: Ready | Routed | Obeyed | Failed) -> None:
         match message:
             case Ready(routed=routed):
                 self._take(routed)
@@ -154,6 +173,9 @@ class WorkerProcess:
                     self._answer.set_result(message)
             case Routed():
                 self._take(message)
+            case Obeyed(number=number):
+                self.obeyed = number
+                self._on_obeyed()
             case Failed(message=why):
                 if not self._answer.done():
                     self._answer.set_exception(ServingError(why))

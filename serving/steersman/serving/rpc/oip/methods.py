@@ -32,6 +32,7 @@ from steersman.serving.rpc.oip.describe import (
     repository_index,
 )
 from steersman.serving.rpc.oip.requests import Asked, decode_infer
+from steersman.serving.rpc.oip.sequences import check_state
 from steersman.serving.rpc.oip.statistics import Total, model_statistics
 from steersman.serving.rpc.oip.stream import InferStream
 
@@ -74,9 +75,12 @@ def oip_methods(host: Host) -> tuple[Method, ...]:
     """The service's methods."""
     routing, limits = host.routing, host.limits
     return (
-        DecisionMethod(_path("ModelInfer"), "ModelInfer", partial(_decode, limits.max_rows), encode_infer),
+        DecisionMethod(_path("ModelInfer"), "ModelInfer", partial(_decode, host), encode_infer),
         StreamMethod(
-            _path("ModelStreamInfer"), "ModelStreamInfer", lambda _: InferStream(limits), ordered=True
+            _path("ModelStreamInfer"),
+            "ModelStreamInfer",
+            lambda _: InferStream(limits, routing),
+            ordered=True,
         ),
         _unary("ServerLive", pb.ServerLiveRequest, lambda _: pb.ServerLiveResponse(live=True)),
         _unary("ServerReady", pb.ServerReadyRequest, lambda _: pb.ServerReadyResponse(ready=host.ready())),
@@ -104,8 +108,10 @@ def _path(name: str) -> str:
     return f"/{SERVICE}/{name}"
 
 
-def _decode(max_rows: int, payload: bytes, details: RequestDetails) -> tuple[Asked, Call]:
-    return decode_infer(parse(pb.ModelInferRequest, payload), details, max_rows)
+def _decode(host: Host, payload: bytes, details: RequestDetails) -> tuple[Asked, Call]:
+    asked, call = decode_infer(parse(pb.ModelInferRequest, payload), details, host.limits.max_rows)
+    check_state(asked, call, host.routing())
+    return asked, call
 
 
 def _unary(name: str, request: type[Request], answer: Callable[[Request], Message]) -> UnaryMethod:

@@ -33,6 +33,7 @@ class Asked:
         outputs: Names of the outputs wanted, in their order.
         raw: Whether the answer's contents shall be raw.
         echo: Parameters that come back, as a part of the answer's message.
+        sequence: Name of the sequence; empty for none.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Asked:
     outputs: tuple[str, ...] = USUAL
     raw: bool = True
     echo: bytes = b""
+    sequence: str = ""
 
 
 def decode_infer(request: pb.ModelInferRequest, details: RequestDetails, max_rows: int) -> tuple[Asked, Call]:
@@ -67,7 +69,8 @@ def decode_infer(request: pb.ModelInferRequest, details: RequestDetails, max_row
         **fields,
     )
     raw = bool(request.raw_input_contents)
-    return Asked(request.model_name, request.id, outputs, raw, parameters.echo), call
+    asked = Asked(request.model_name, request.id, outputs, raw, parameters.echo, parameters.sequence_id)
+    return asked, call
 
 
 def read_version(text: str) -> tuple[int, str]:

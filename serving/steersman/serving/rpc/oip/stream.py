@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter_ns
 
 from steersman.oip import inference_pb2 as pb
 from steersman.serving.deciding.call import Call
+from steersman.serving.deciding.routing import RoutingTable
 from steersman.serving.decision import Decisions
 from steersman.serving.errors import CallError
 from steersman.serving.limits import Limits
 from steersman.serving.rpc.methods import RequestDetails, parse
 from steersman.serving.rpc.oip.answers import encode_infer
 from steersman.serving.rpc.oip.requests import Asked, decode_infer
+from steersman.serving.rpc.oip.sequences import check_state
 from steersman.serving.rpc.status import rpc_code
 from steersman.serving.rpc.stream import EpisodeMemory
 from steersman.v1 import policy_pb2
@@ -33,9 +36,11 @@ class InferStream:
 
     Args:
         limits: How much the worker takes.
+        routing: Gives the routing table in force.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, routing: Callable[[], RoutingTable] = RoutingTable) -> None:
+        self._routing = routing
         self._max_rows = limits.max_rows
         self._memory = EpisodeMemory(limits.max_stream_episodes)
 
@@ -46,12 +51,13 @@ class InferStream:
             request = parse(pb.ModelInferRequest, payload)
             asked = Asked(request.model_name, request.id)
             asked, call = decode_infer(request, RequestDetails(arrived_ns=perf_counter_ns()), self._max_rows)
+            if call.episode_ids:
+                episodes = _episodes(call)
+                self._memory.fill(episodes)
+                call = replace(call, episode_tokens=list(episodes.episode_tokens))
+            check_state(asked, call, self._routing())
         except CallError as error:
             return StreamAsked(asked, episodes), error
-        if call.episode_ids:
-            episodes = _episodes(call)
-            self._memory.fill(episodes)
-            call = replace(call, episode_tokens=list(episodes.episode_tokens))
         return StreamAsked(asked, episodes), call
 
     def answer(self, request: StreamAsked, outcome: Decisions | CallError) -> tuple[bytes, CallError | None]:
