@@ -58,7 +58,7 @@ class JointDistance:
     def squared_alone(self, features: Floats) -> Floats:
         """As `squared`, but bit for bit the same whatever the other rows: a product for each row."""
         whitened = np.matmul((features - self.center)[:, None, :], self.whitening)
-        return np.matmul(whitened, whitened.transpose(0, 2, 1))[:, 0, 0]
+        return np.asarray(np.matmul(whitened, whitened.transpose(0, 2, 1))[:, 0, 0])
 
     def limit(self, quantile: float, unit: LimitUnit) -> float | None:
         """The limit that holds for this quantile: that of the first one that is no smaller.
@@ -118,7 +118,7 @@ def joint_from(arrays: Mapping[str, NDArray[Any]], features: int, where: str) ->
 
 def _is_sound(joint: JointDistance, features: int) -> bool:
     arrays = [getattr(joint, field.name) for field in fields(JointDistance)]
-    varying = joint.whitening.shape[1] if joint.whitening.ndim == 2 else 0  # noqa: PLR2004  a matrix
+    varying = joint.whitening.shape[1] if joint.whitening.ndim == 2 else 0
     count = len(joint.quantiles) if joint.quantiles.ndim else 0
     shapes = [(features,), (features, varying), (count,), (count,), (count,)]
     if any(a.dtype != np.float64 or a.shape != shape for a, shape in zip(arrays, shapes, strict=True)):

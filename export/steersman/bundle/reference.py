@@ -12,7 +12,7 @@ Steps of one episode are correlated, so thresholds come from resampling whole ep
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 import numpy as np
@@ -49,8 +49,8 @@ class Reference:
         windows: [W] int64, window sizes in episodes.
         alarm_rates: [R] float64.
         episodes: Scalar int64, number of episodes.
-        joint: Distance of all features together; None in bundles made before there was one, and where features
-            are too many to name or episodes too few.
+        joint: Distance of all features together; None in bundles made before there was one, and where
+            features are too many to name or episodes too few.
     """
 
     feature_edges: NDArray[np.float64]
@@ -109,9 +109,10 @@ def _reference(arrays: Mapping[str, NDArray[Any]], mode: str, where: str) -> Ref
     own = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
     if missing := [name for name in _ARRAYS if name not in own]:
         raise BundleCorruptError(f"array {start + missing[0]!r} is missing", where=where)
-    reference = Reference(**{name: own[name] for name in _ARRAYS})
+    joint = joint_from(own, _rows(own["feature_counts"]), where)
+    reference = Reference(**{name: own[name] for name in _ARRAYS}, joint=joint)
     _check(reference, mode, where)
-    return replace(reference, joint=joint_from(own, _rows(reference.feature_counts), where))
+    return reference
 
 
 def _check(reference: Reference, mode: str, where: str) -> None:

@@ -1,22 +1,22 @@
 """The joint distance of a policy's features, measured from whole on-policy episodes, with its limits.
 
-**What is measured.** Mean and correlation of the features over all steps. The correlations are shrunk towards
-none (J. Schäfer and K. Strimmer, A shrinkage approach to large-scale covariance matrix estimation, 2005,
-target D), as far as their sampling variance asks for. That variance is taken between episodes (K.-Y. Liang and
-S. L. Zeger, Longitudinal data analysis using generalized linear models, 1986), because the steps of one
-episode are correlated and taken for independent would seem to say far more than they do.
+**What is measured.** Mean and correlation of the features over all steps. The correlations are shrunk
+towards none (J. Schäfer and K. Strimmer, A shrinkage approach to large-scale covariance matrix estimation,
+2005, target D), as far as their sampling variance asks for. That variance is taken between episodes (K.-Y.
+Liang and S. L. Zeger, Longitudinal data analysis using generalized linear models, 1986), because the steps of
+one episode are correlated and taken for independent would seem to say far more than they do.
 
 **What the limits mean.** Both rates are of the policy running as in the reference, in episodes to come:
 
-- `step_limits`: of many steps, at most a share `1 - quantile` is beyond. They come in bursts: most episodes have
-  none and some have many. Episodes are left out one at a time: the limit that the others give is held against
-  the one left out, and the highest rank whose average excess keeps the rate is taken. This is unbiased for
-  exchangeable episodes, whatever the correlation within them.
-- `episode_limits`: at most a share `1 - quantile` of the episodes goes beyond at any step. This is the quantile
-  of the episodes' largest distances at rank ceil((E + 1) quantile) of E, which keeps the rate for any
-  distribution (split conformal prediction over groups: R. Dunn, L. Wasserman and A. Ramdas, Distribution-free
-  prediction sets for two-layer hierarchical models, 2023). It needs E >= quantile / (1 - quantile) episodes:
-  99 for 0.99. It is about episodes as long as the reference's.
+- `step_limits`: of many steps, at most a share `1 - quantile` is beyond. They come in bursts: most episodes
+  have none and some have many. Episodes are left out one at a time: the limit that the others give is held
+  against the one left out, and the highest rank whose average excess keeps the rate is taken. This is
+  unbiased for exchangeable episodes, whatever the correlation within them.
+- `episode_limits`: at most a share `1 - quantile` of the episodes goes beyond at any step. This is the
+  quantile of the episodes' largest distances at rank ceil((E + 1) quantile) of E, which keeps the rate for
+  any distribution (split conformal prediction over groups: R. Dunn, L. Wasserman and A. Ramdas,
+  Distribution-free prediction sets for two-layer hierarchical models, 2023). It needs E >= quantile /
+  (1 - quantile) episodes: 99 for 0.99. It is about episodes as long as the reference's.
 
 A limit that the episodes cannot support is infinite. Distances within the sample from which mean and
 covariance come are too small, so each episode's are measured under those of the other folds of episodes
@@ -80,8 +80,8 @@ def measure_joint_distance(episodes: Sequence[Floats]) -> JointDistance | None:
 def step_limit(distances: Sequence[Floats], quantile: float) -> float:
     """The distance that a share of at most `1 - quantile` of the steps of new episodes exceeds.
 
-    A step of the episode left out is beyond the limit of the others at rank k exactly when no more than k steps
-    of the others are further out than it, so no limit has to be computed to count them.
+    A step of the episode left out is beyond the limit of the others at rank k exactly when no more than k
+    steps of the others are further out than it, so no limit has to be computed to count them.
 
     Args:
         distances: [T_i] for each episode.
@@ -188,4 +188,4 @@ def _shrunk_correlation(standard: Sequence[Floats]) -> Floats:
     share = float(variance[aside].sum()) / total if total > 0 else 1.0
     shrunk = (1 - float(np.clip(share, LEAST_SHRINKAGE, 1.0))) * correlation
     np.fill_diagonal(shrunk, 1.0)
-    return shrunk
+    return np.asarray(shrunk)

@@ -1,9 +1,9 @@
 """Bumpless return: after a fallback or override, a continuous action goes over to the policy's gradually.
 
 The term is that of process control, where the controller that takes over starts from what the actuator does
-already (K. J. Åström and T. Hägglund, Advanced PID Control, 2006, section 3.6). Either the action is blended, from
-the last one that the fallback gave to the policy's, in a given time; or it approaches the policy's at no more
-than a given rate, until it has reached it.
+already (K. J. Åström and T. Hägglund, Advanced PID Control, 2006, section 3.6). Either the action is blended,
+from the last one that the fallback gave to the policy's, in a given time; or it approaches the policy's at no
+more than a given rate, until it has reached it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Confidence: is the policy sure enough of its action that it may be taken?
 
-Judged after the model, by what it says of itself. A probability near that of a coin is a warning where training
-was thorough; a high one is none of safety, for networks are often sure of what they never saw (C. Guo and
-others, On calibration of modern neural networks, 2017). `guard.distance` looks at that.
+Judged after the model, by what it says of itself. Hesitation is a warning; certainty is no proof of safety,
+for networks are often sure of what they never saw (M. Hein and others, Why ReLU networks yield
+high-confidence predictions far away from the training data, 2019). `guard.distance` looks at that.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def _lead_of_best(segments: tuple[int, ...]) -> Callable[[Array], Array]:
         return _lead
 
     def smallest(scores: Array) -> Array:
-        return np.minimum.reduce([_lead(scores[:, part]) for part in slices])
+        return np.asarray(np.minimum.reduce([_lead(scores[:, part]) for part in slices]))
 
     return smallest
 

@@ -92,7 +92,7 @@ def _joint(reference: Reference | None, features: int) -> JointDistance:
             "the bundle's reference has no joint distance",
             where=_WHERE,
             expected=expected,
-            hint="Export the policy again, with an environment or recorded episodes; or leave guard.distance out.",
+            hint="Export the policy again, with an environment or recorded episodes, or leave this out.",
         )
     if len(reference.joint.center) != features:
         raise SafetyError(

@@ -128,7 +128,7 @@ class Guard:
         Args:
             observations: [N, *shape] under each input name, in the declared dtypes.
             features: The same as a matrix [N, F], where there is one: it is read instead, which is faster.
-            memory: What is remembered of the rows' episodes; None where nothing is, and nothing then is stuck.
+            memory: What is remembered of the rows' episodes; None where nothing is: nothing then is stuck.
             ages_s: [N] float64, seconds since each observation was made, NaN where it does not say; None
                 where none says.
         """
@@ -153,13 +153,14 @@ class Guard:
         if self._stuck is not None:
             self._stuck.update(memory, features)
 
-    def explain(  # noqa: PLR0913  what check takes, and which row and why
+    def explain(
         self,
         row: int,
         observations: Observations,
         features: Features | None = None,
         memory: Memory | None = None,
         ages_s: NDArray[np.float64] | None = None,
+        *,
         reason: str = "",
     ) -> str:
         """What is wrong with a row: its first offending feature, the value, what was expected.

@@ -1,8 +1,8 @@
 """The latch: after a fault an episode stays with its fallback until the policy has been healthy for a while.
 
 Without it, control would change hands at every step of a sensor at the edge of its range. It is what run-time
-assurance calls a latch time (K. L. Hobbs and others, Runtime assurance for safety-critical systems, 2023), with
-a number of healthy steps beside the time, for slow and fast loops alike.
+assurance calls a latch time (K. L. Hobbs and others, Runtime assurance for safety-critical systems, 2023),
+with a number of healthy steps beside the time, for slow and fast loops alike.
 """
 
 from __future__ import annotations
@@ -80,5 +80,5 @@ class Latch:
         memory.cells[_SECONDS] = seconds
 
     def _seconds(self, memory: Memory) -> NDArray[np.float64]:
-        """Since the last fault. Added up from step to step, so that a clock set back cannot hold it for ever."""
+        """Since the last fault. Added up step by step, so that a clock set back cannot hold it for ever."""
         return np.asarray(memory.cells[_SECONDS] + np.nan_to_num(memory.elapsed_s))

@@ -42,17 +42,17 @@ class Given:
 
 
 class RowCheck(Protocol):
-    """One check, compiled.
-
-    Attributes:
-        reason: What a row that fails is said to be.
-        rejects: Whether it then fails with an error instead of falling back.
-    """
+    """One check, compiled."""
 
     @property
-    def reason(self) -> GuardReason: ...
+    def reason(self) -> GuardReason:
+        """What a row that fails is said to be."""
+        ...
+
     @property
-    def rejects(self) -> bool: ...
+    def rejects(self) -> bool:
+        """Whether it then fails with an error instead of falling back."""
+        ...
 
     def failing(self, given: Given) -> Rows | None:
         """Which rows fail, [N]; None where none does."""

@@ -41,17 +41,21 @@ Rules do not answer a row on which a feature that they read is NaN or infinite; 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
 from steersman.bundle.validation import Settings
 from steersman.safety.actions import ActionValue
 from steersman.safety.breaker_settings import BreakerSettings
+from steersman.safety.bumpless import ReturnSettings
 from steersman.safety.commands import LeaseSettings
-from steersman.safety.commands import LeaseSettings
+from steersman.safety.constraints import ConstraintSettings
 from steersman.safety.fallback import FallbackSettings
 from steersman.safety.guard import GuardSettings
+from steersman.safety.latch import LatchSettings
+
+MOST_CONSTRAINTS = 127
 
 
 class SafetySettings(Settings):
@@ -59,19 +63,23 @@ class SafetySettings(Settings):
 
     Attributes:
         guard: What is checked before the model, and how sure the policy must be.
+        latch: How long an episode stays with its fallback.
+        return_: How actions go over to the policy's again; `return` in YAML.
+        constraints: What no action may do, in order.
         breaker: When a version is taken out of service, and how it comes back.
         lease: Ends autonomous operation when nobody has been heard of for too long.
-        lease: Within which time somebody must give a sign, or the policy no longer answers; None for never.
         fallback: Who answers instead of the model, in order.
         safe_action: Answers rows to which nothing else is permitted, exempt from mask and constraints.
         unanswered: `fail` says that rows may fail for which the chain has no permitted answer.
     """
 
-    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=False, validate_by_alias=True)
+    model_config = ConfigDict(serialize_by_alias=True)
 
     guard: GuardSettings = Field(default_factory=GuardSettings)
+    latch: LatchSettings | None = None
+    return_: ReturnSettings | None = Field(default=None, alias="return")
+    constraints: Annotated[tuple[ConstraintSettings, ...], Field(max_length=MOST_CONSTRAINTS)] = ()
     breaker: BreakerSettings | None = None
-    lease: LeaseSettings | None = None
     lease: LeaseSettings | None = None
     fallback: FallbackSettings = Field(default_factory=FallbackSettings)
     safe_action: ActionValue = None

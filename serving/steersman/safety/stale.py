@@ -46,7 +46,7 @@ class AgeCheck:
             return ""
         age = float(given.ages_s[0])
         what = f"is {age:.4g} s old" if age > 0 else f"was made {-age:.4g} s in the future"
-        return f"the observation {what}; expected at most {self.max_age_s:g} s between it and this server's clock"
+        return f"the observation {what} by the server's clock; expected at most {self.max_age_s:g} s"
 
 
 @dataclass(frozen=True, slots=True)

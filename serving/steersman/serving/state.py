@@ -104,7 +104,7 @@ def _create(file: Path, data: bytes) -> None:
 
 def save_snapshot(folder: Path, snapshot: RoutingSnapshot) -> None:
     """Keeps the last snapshot, for people and for a start without the store."""
-    _write_atomically(folder / SNAPSHOT_FILE, snapshot.model_dump_json(indent=1).encode())
+    write_atomically(folder / SNAPSHOT_FILE, snapshot.model_dump_json(indent=1).encode())
 
 
 def load_snapshot(folder: Path) -> RoutingSnapshot | None:
@@ -123,7 +123,7 @@ _STATES: TypeAdapter[dict[str, DeploymentState]] = TypeAdapter(dict[str, Deploym
 
 def save_states(folder: Path, states: Mapping[str, DeploymentState]) -> None:
     """Keeps what the last snapshot was planned from, by policy, for a start without the store."""
-    _write_atomically(folder / STATES_FILE, _STATES.dump_json(dict(states), exclude_unset=True, indent=1))
+    write_atomically(folder / STATES_FILE, _STATES.dump_json(dict(states), exclude_unset=True, indent=1))
 
 
 def load_states(folder: Path) -> dict[str, DeploymentState] | None:
@@ -152,7 +152,7 @@ def prepare_ready_file(path: Path) -> None:
 
 def write_ready_file(path: Path, content: bytes) -> None:
     """Writes the ready file as a whole."""
-    _write_atomically(path, content)
+    write_atomically(path, content)
 
 
 @contextmanager
@@ -175,7 +175,7 @@ def _abandoned(folder: Path) -> bool:
     return pid.isdigit() and int(pid) != os.getpid() and not Path(f"/proc/{pid}").exists()
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Mode 0600; readers see the old content or the new, never a part."""
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)

@@ -69,8 +69,11 @@ def test_shapes_and_counts(contract, simulate):
 
 def test_it_survives_being_written(contract, reference):
     read = unpack_references(pack_references({"greedy": reference}), "reference.npz")["greedy"]
-    for field in fields(Reference):
-        written, found = getattr(reference, field.name), getattr(read, field.name)
+    assert reference.joint is not None
+    kept = [(reference, read, f.name) for f in fields(Reference) if f.name != "joint"]
+    kept += [(reference.joint, read.joint, field.name) for field in fields(reference.joint)]
+    for one, other, name in kept:
+        written, found = getattr(one, name), getattr(other, name)
         assert (written.dtype, written.shape) == (found.dtype, found.shape)
         assert (written == found).all()
 

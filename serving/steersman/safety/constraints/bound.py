@@ -42,15 +42,20 @@ class Bound:
 
     def violated(self, actions: Array) -> NDArray[np.int8]:
         """Position of the first constraint that each action violates, -1 for none: [N]. Read-only."""
-        batch, actions = self.batch, self.program.elements(actions)
-        if self.program.clear(batch, actions):
-            return _nothing_violated(batch.rows)
+        with np.errstate(all="ignore"):
+            if self.program.clear(self.batch, actions):
+                return _nothing_violated(self.batch.rows)
+            return self._violated(actions)
+
+    def _violated(self, actions: Array) -> NDArray[np.int8]:
+        batch = self.batch
         found = np.full(batch.rows, NONE, np.int8)
-        for i, constraint in enumerate(self.program.constraints):
-            if constraint.kind.clear(batch, actions):
-                continue
-            kept = constraint.kind.margin(batch, actions) >= 0
-            found[constraint.on(batch, ~kept) & (found == NONE)] = i
+        values = self.program.elements(actions)
+        for i, constraint in self.program.suspects(batch, values):
+            applies = batch.applies(constraint.condition)
+            if applies is None or np.count_nonzero(applies):
+                violating = ~(constraint.kind.margin(batch, values) >= 0) & (found == NONE)
+                found[violating if applies is None else violating & applies] = i
         return found
 
     def permits(self, actions: Array) -> Rows:
@@ -67,10 +72,12 @@ class Bound:
         actions = self.program.elements(actions)
         found = np.full((len(self.program.constraints), self.batch.rows), np.nan)
         for i, constraint in enumerate(self.program.constraints):
-            margin = constraint.kind.margin(self.batch, actions)
+            with np.errstate(all="ignore"):
+                margin = constraint.kind.margin(self.batch, actions)
             margin = np.where(np.isnan(margin), -np.inf, margin)
-            applies = constraint.on(self.batch, np.ones(self.batch.rows, np.bool_))
-            found[i] = np.where(applies & (margin < np.inf), margin, np.nan)
+            applies = self.batch.applies(constraint.condition)
+            counts = margin < np.inf if applies is None else (margin < np.inf) & applies
+            found[i] = np.where(counts, margin, np.nan)
         return found
 
     @property
@@ -106,7 +113,8 @@ class Bound:
         shield = Shield(part)
         chosen = None if mask is None else mask[rows]
         scores = None if distribution is None else distribution[rows]
-        return shield.solve(actions[rows], chosen, scores)
+        with np.errstate(all="ignore"):  # what overflows, or is no number, is not solved
+            return shield.solve(actions[rows], chosen, scores)
 
     def take(self, rows: NDArray[np.intp] | Rows) -> Bound:
         """The same for some of the rows."""

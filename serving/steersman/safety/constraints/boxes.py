@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isfinite
 
 import numpy as np
 
@@ -23,6 +24,9 @@ class Limits(Remembering):
 
     def __init__(self, low: Numbers, high: Numbers) -> None:
         self.low, self.high = low.reshape(1, -1), high.reshape(1, -1)
+        self._pairs = list(zip(low.ravel().tolist(), high.ravel().tolist(), strict=True))
+        self._limited = np.flatnonzero(np.isfinite(self.low[0]) | np.isfinite(self.high[0]))
+        self._low, self._high = self.low[:, self._limited], self.high[:, self._limited]
 
     @classmethod
     def compile(cls, settings: Mapping[str, Interval], action: BoxAction, where: str) -> Limits:
@@ -35,11 +39,19 @@ class Limits(Remembering):
 
     def margin(self, batch: Batch, actions: Array) -> Numbers:  # noqa: ARG002
         """Distance of the nearest element to its limit."""
-        return _least(np.minimum(actions - self.low, self.high - actions))
+        own = actions if len(self._limited) == actions.shape[1] else actions[:, self._limited]
+        return _least(np.minimum(own - self._low, self._high - own))
 
     def clear(self, batch: Batch, actions: Array) -> bool:  # noqa: ARG002
         """By comparison."""
         return all_true(actions >= self.low) and all_true(actions <= self.high)
+
+    def clear_one(self, batch: Batch, action: Sequence[float]) -> bool:  # noqa: ARG002
+        """By comparison."""
+        for value, (low, high) in zip(action, self._pairs, strict=True):
+            if not low <= value <= high:
+                return False
+        return True
 
     def limits(self, batch: Batch) -> tuple[Numbers, Numbers]:  # noqa: ARG002
         """The same for every row."""
@@ -55,13 +67,14 @@ class Rate(Remembering):
         self._rates = np.array([numbers(settings.max_per_s, np.inf, action, f"{where}.max_per_s")])
         self._limited = np.isfinite(self._rates)
         self._all_limited = all_true(self._limited)
+        self._each = [(i, float(rate)) for i, rate in enumerate(self._rates[0]) if np.isfinite(rate)]
         self._start = np.array([numbers(settings.start, 0.0, action, f"{where}.start")])
         self._assumed_s, self._longest_s = settings.assumed_step_s, settings.longest_s
 
     def margin(self, batch: Batch, actions: Array) -> Numbers:
         """What is left of the change allowed, of the element with least."""
         before, steps = self._allowed(batch)
-        left = steps - np.abs(np.subtract(actions, before, dtype=np.float64))
+        left = steps - np.abs(actions - before)
         return _least(left if self._all_limited else np.where(self._limited, left, np.inf))
 
     def clear(self, batch: Batch, actions: Array) -> bool:
@@ -69,10 +82,23 @@ class Rate(Remembering):
         memory = batch.remembered
         if memory is None:
             return False
-        before = memory.previous.reshape(actions.shape)
+        before = memory.previous.reshape(actions.shape).astype(np.float64)
         steps = self._steps(np.minimum(memory.elapsed_s, self._longest_s))
-        change = np.abs(np.subtract(actions, before, dtype=np.float64))
-        return all_true(change <= steps)
+        return all_true(np.abs(actions - before) <= steps)
+
+    def clear_one(self, batch: Batch, action: Sequence[float]) -> bool:
+        """By comparison, where everything is remembered."""
+        memory = batch.memory
+        if memory is None or not memory.known.item():
+            return False
+        elapsed = memory.elapsed_s.item()
+        if not elapsed <= self._longest_s:
+            elapsed = self._longest_s if elapsed > self._longest_s else -1.0
+        before = memory.previous.ravel().tolist()
+        for i, rate in self._each:
+            if not abs(action[i] - before[i]) <= elapsed * rate:
+                return False
+        return True
 
     def limits(self, batch: Batch) -> tuple[Numbers, Numbers]:
         """Around the action before; a hair within, so that what is between them passes `margin`."""
@@ -113,22 +139,29 @@ class Zone(Remembering):
     def __init__(self, settings: Mapping[str, Interval], action: BoxAction, where: str) -> None:
         low, high = intervals(settings, action, where)
         self.elements = np.flatnonzero(np.isfinite(low) | np.isfinite(high))
-        self._whole = len(self.elements) == action.size
         self.low, self.high = low[self.elements], high[self.elements]
-        self._low, self._high = self.low[None], self.high[None]
+        self._faces = list(
+            zip(self.elements.tolist(), self.low.tolist(), self.high.tolist(), strict=True)
+        )
 
     def margin(self, batch: Batch, actions: Array) -> Numbers:  # noqa: ARG002
         """How far outside: of the element furthest out."""
-        own = actions if self._whole else actions[:, self.elements]
-        return _greatest(np.maximum(self._low - own, own - self._high))
+        sides = [
+            np.maximum(low - actions[:, i], actions[:, i] - high) for i, low, high in self._faces
+        ]
+        furthest: Numbers = sides[0] if len(sides) == 1 else np.maximum.reduce(sides)
+        return furthest
 
-    def clear(self, batch: Batch, actions: Array) -> bool:  # noqa: ARG002
-        """By comparison; elements count together."""
-        own = actions if self._whole else actions[:, self.elements]
-        outside = (own <= self._low) | (own >= self._high)
-        if len(self.elements) == 1:
-            return all_true(outside)
-        return all_true(np.logical_or.reduce(outside, axis=1))
+    def clear(self, batch: Batch, actions: Array) -> bool:
+        """By the margins."""
+        return int(np.count_nonzero(self.margin(batch, actions) >= 0)) == batch.rows
+
+    def clear_one(self, batch: Batch, action: Sequence[float]) -> bool:  # noqa: ARG002
+        """By comparison; one element outside is enough."""
+        for i, low, high in self._faces:
+            if action[i] <= low or action[i] >= high:
+                return len(self._faces) == 1 or all(map(isfinite, action))
+        return False
 
     def limits(self, batch: Batch) -> None:  # noqa: ARG002
         """None: what is outside of a zone is no interval."""
@@ -136,10 +169,5 @@ class Zone(Remembering):
 
 
 def _least(values: Numbers) -> Numbers:
-    found: Numbers = np.minimum.reduce(values, axis=1, initial=np.inf)
-    return found
-
-
-def _greatest(values: Numbers) -> Numbers:
-    found: Numbers = np.maximum.reduce(values, axis=1)
+    found: Numbers = values[:, 0] if values.shape[1] == 1 else np.minimum.reduce(values, axis=1)
     return found

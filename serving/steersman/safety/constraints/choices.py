@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +27,7 @@ class Listed(Remembering):
         self.columns = columns
         self._choosing = Choosing(action)
         self._table = self._choosing.table(columns)
+        self._entries = self._table.tolist()
 
     def made(self, actions: Array) -> Rows:
         """Rows that make one of them."""
@@ -33,6 +36,13 @@ class Listed(Remembering):
     def clear(self, batch: Batch, actions: Array) -> bool:  # noqa: ARG002
         """None is made."""
         return not np.count_nonzero(self.made(actions))
+
+    def clear_one(self, batch: Batch, action: Sequence[int]) -> bool:  # noqa: ARG002
+        """None is made."""
+        for position in self._choosing.positions_of_one(action):
+            if self._entries[position]:
+                return False
+        return True
 
 
 class Forbidden(Listed):
@@ -74,8 +84,9 @@ class Budget(Listed):
         self.fields: Fields = {self._field: kind}
 
     def margin(self, batch: Batch, actions: Array) -> Numbers:
-        """Uses left."""
-        return self._most - self._used(batch) - self.made(actions)
+        """Uses left; not below 0 where none is made, though an override may have used more."""
+        left, made = self._most - self._used(batch), self.made(actions)
+        return np.where(made, left - 1.0, np.maximum(left, 0.0))
 
     def allowed(self, batch: Batch) -> NDArray[np.bool_]:
         """All others, and these where a use is left."""

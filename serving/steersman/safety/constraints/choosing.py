@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,7 @@ class Choosing:
         self._ends = np.cumsum(segments)
         padded = np.cumsum([0, *(width + 1 for width in segments[:-1])])
         self._starts = None if self._single else padded.astype(np.int64)
+        self._spans = list(zip(padded.tolist(), segments, strict=True))
 
     def positions(self, actions: Array) -> Positions:
         """Where each choice is in the table."""
@@ -33,6 +36,13 @@ class Choosing:
         # Seen as unsigned, negative ones are huge: all that there are not come to the end of their segment.
         found: Positions = np.minimum(choices.view(np.uint64), self._widths).view(np.int64)
         return found if self._starts is None else found + self._starts
+
+    def positions_of_one(self, action: Sequence[int]) -> list[int]:
+        """The same for one action."""
+        return [
+            first + (choice - self._start if 0 <= choice - self._start < width else width)
+            for choice, (first, width) in zip(action, self._spans, strict=True)
+        ]
 
     def table(self, columns: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Mask columns as a table; true for choices that there are not."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from steersman.bundle.features import MAX_NAMED_FEATURES, feature_count, has_named_features
 from steersman.bundle.specs import BoxAction, Contract, feature_names
 from steersman.safety.columns import Array, Features, Rows
@@ -71,6 +73,30 @@ class Constraints:
         """
         return Bound(self.program, Batch(rows, features, memory))
 
+    def explain(self, row: int, bound: Bound, actions: Array) -> str:
+        """What is wrong with one row's action: the first constraint that it violates, and by how much.
+
+        Args:
+            row: Counted from 0.
+            bound: Of the batch.
+            actions: [N, *shape].
+
+        Returns:
+            Such as "constraint 'dwell' is violated by 0.5 s (where speed > 5.0)"; empty for an action that
+            violates nothing.
+        """
+        one = np.array([row])
+        part, action = bound.take(one), actions[one]
+        found = int(part.violated(action)[0])
+        if found < 0:
+            return ""
+        constraint, by = self.program.constraints[found], -float(part.margins(action)[found, 0])
+        unit = f" {constraint.kind.unit}" if constraint.kind.unit else ""
+        line = f"constraint {constraint.name!r} is violated by {by:.4g}{unit}"
+        if not np.isfinite(by):
+            line = f"constraint {constraint.name!r} cannot be said to be kept: a value it reads is not finite"
+        return f"{line} (where {constraint.condition.text})" if constraint.condition else line
+
     def update(self, memory: Memory, actions: Array, answered: Rows) -> None:
         """Writes into the memory's cells what the next step has to know.
 
@@ -80,7 +106,8 @@ class Constraints:
             answered: [N] bool, rows that have one.
         """
         for constraint in self.program.constraints:
-            constraint.kind.update(memory, actions, answered)
+            if constraint.kind.fields:
+                constraint.kind.update(memory, actions, answered)
 
 
 def _refuse_same_names(settings: Sequence[ConstraintSettings], where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,9 +50,23 @@ class Dwell(Remembering):
             return self._assumed is None
         cells = memory.cells[self._field]
         held = cells if self._steps else memory.now_s[:, None] - cells
-        if not np.count_nonzero(held < self._least):
+        if int(np.count_nonzero(held >= self._least)) == held.size:
             return True
         return not np.count_nonzero(actions != memory.previous)
+
+    def clear_one(self, batch: Batch, action: Sequence[int]) -> bool:
+        """Nothing has to be kept, or everything is."""
+        memory = batch.memory
+        if memory is None or not memory.known.item():
+            return self._assumed is None
+        before, now = memory.previous.ravel().tolist(), memory.now_s.item()
+        cells = memory.cells[self._field].ravel().tolist()
+        for dimension, cell in zip(self._dimensions, cells, strict=True):
+            if action[dimension] != before[dimension]:
+                held = cell if self._steps else now - cell
+                if not held >= self._least:
+                    return False
+        return True
 
     def allowed(self, batch: Batch) -> NDArray[np.bool_]:
         """The choice before, in dimensions where it was not kept for long enough; else all."""

@@ -23,6 +23,8 @@ MOST_NODES = 256
 
 SOLVED = 1
 """DAQP's exit flag for an optimum; all others (infeasible, cycling, out of iterations) are no answer."""
+FURTHEST = 1e100
+"""What is wanted from further away is taken to be there: the squares of distances must be numbers."""
 INFINITE = 1e30
 """What DAQP takes for no limit."""
 TOLERANCE = 1e-11
@@ -54,6 +56,7 @@ class Region:
 
 def nearest(wanted: Numbers, region: Region) -> Numbers | None:
     """The point of the region that is nearest to `wanted`, [D], in the sum of squares; None for none."""
+    wanted = np.clip(wanted, -FURTHEST, FURTHEST)
     best, least, left = None, np.inf, MOST_NODES
     pending = [region]
     while pending and left:

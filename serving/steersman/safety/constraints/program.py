@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.specs import ActionSpec, BoxAction, bounds
-from steersman.safety.columns import Array, Rows, all_columns
+from steersman.safety.columns import Array, all_true
 from steersman.safety.constraints.batch import Batch, BoxKind, ChoiceKind, Kind, Numbers
 from steersman.safety.constraints.boxes import Limits, Zone
 from steersman.safety.constraints.choices import Forbidden, Listed
@@ -36,23 +37,6 @@ class Constraint:
     condition: Condition | None
     shields: bool
 
-    def applies(self, batch: Batch) -> Rows | None:
-        """[N] bool, rows on which it applies; None for all.
-
-        Where a feature that the condition reads is NaN or infinite, it applies.
-        """
-        if self.condition is None or batch.features is None:
-            return None
-        read = batch.features[:, self.condition.reads]
-        return self.condition(batch.features) | ~all_columns(np.isfinite(read))
-
-    def on(self, batch: Batch, rows: Rows) -> Rows:
-        """Those of these rows [N] on which it applies."""
-        if not np.count_nonzero(rows):
-            return rows
-        applies = self.applies(batch)
-        return rows if applies is None else rows & applies
-
 
 class Program:
     """All constraints on one action space, in order."""
@@ -63,18 +47,42 @@ class Program:
         self.is_box = isinstance(action, BoxAction)
         self.remembers = any(constraint.kind.remembers for constraint in constraints)
         self._screens = tuple(_screens([constraint.kind for constraint in constraints], action))
-        self._flat = not self.is_box or len(action.shape) == 1
         if isinstance(action, BoxAction):
             low, high = (limit.astype(action.dtype).reshape(1, -1) for limit in bounds(action))
             self.low, self.high = low.astype(np.float64), high.astype(np.float64)
 
     def elements(self, actions: Array) -> Array:
-        """Box actions as [N, D], elements row-major; others as they are."""
-        return actions if self._flat else actions.reshape(len(actions), -1)
+        """Box actions as float64 [N, D], elements row-major, infinities as NaN; choices as they are."""
+        if not self.is_box:
+            return actions
+        flat = actions if actions.ndim == 2 else actions.reshape(len(actions), -1)
+        values = flat.astype(np.float64, copy=False)
+        finite = np.isfinite(values)
+        return values if all_true(finite) else np.where(finite, values, np.nan)
 
     def clear(self, batch: Batch, actions: Array) -> bool:
         """Whether nothing is violated whatever the conditions say, found out cheaply."""
-        return all(screen.clear(batch, actions) for screen in self._screens)
+        if batch.rows == 1:
+            action = actions.ravel().tolist()
+            if self.is_box and not all(map(isfinite, action)):
+                return False
+            for screen in self._screens:
+                if not screen.clear_one(batch, action):
+                    return False
+            return True
+        values = self.elements(actions)
+        for screen in self._screens:
+            if not screen.clear(batch, values):
+                return False
+        return True
+
+    def suspects(self, batch: Batch, actions: Array) -> Iterator[tuple[int, Constraint]]:
+        """Constraints, and their positions, that some action may violate; `actions` as from `elements`."""
+        action = actions.ravel().tolist() if batch.rows == 1 else []
+        for i, constraint in enumerate(self.constraints):
+            kind = constraint.kind
+            if not (kind.clear_one(batch, action) if action else kind.clear(batch, actions)):
+                yield i, constraint
 
     def choices(self, batch: Batch) -> Mask | None:
         """What is allowed, [N, W]; None where that is everything, or the action is a Box."""
@@ -83,7 +91,7 @@ class Program:
         allowed = np.ones((batch.rows, sum(self.action.mask_segments)), np.bool_)
         for constraint in self.constraints:
             here: NDArray[np.bool_] = cast("ChoiceKind", constraint.kind).allowed(batch)
-            applies = constraint.applies(batch)
+            applies = batch.applies(constraint.condition)
             allowed &= here if applies is None else here | ~applies[:, None]
         return allowed
 
@@ -95,7 +103,7 @@ class Program:
             found = cast("BoxKind", constraint.kind).limits(batch)
             if found is None:
                 continue
-            applies = constraint.applies(batch)
+            applies = batch.applies(constraint.condition)
             here = True if applies is None else applies[:, None]
             low = np.maximum(low, np.where(here, found[0], -np.inf))
             high = np.minimum(high, np.where(here, found[1], np.inf))
@@ -104,9 +112,11 @@ class Program:
     def regions(self, batch: Batch) -> Iterator[Region]:
         """Where the action of each row of a Box may be."""
         low, high = self.limits(batch)
-        every = np.ones(batch.rows, np.bool_)
-        sums = [(c.kind, c.on(batch, every)) for c in self.constraints if isinstance(c.kind, Sums)]
-        zones = [(c.kind, c.on(batch, every)) for c in self.constraints if isinstance(c.kind, Zone)]
+        everywhere = np.ones(batch.rows, np.bool_)
+        on = {c.name: batch.applies(c.condition) for c in self.constraints}
+        at = {name: everywhere if applies is None else applies for name, applies in on.items()}
+        sums = [(c.kind, at[c.name]) for c in self.constraints if isinstance(c.kind, Sums)]
+        zones = [(c.kind, at[c.name]) for c in self.constraints if isinstance(c.kind, Zone)]
         most = [np.broadcast_to(k.limits_of(batch), (batch.rows, len(k.factors))) for k, _ in sums]
         for i in range(batch.rows):
             here = [(kind.factors, most[j][i]) for j, (kind, on) in enumerate(sums) if on[i]]
