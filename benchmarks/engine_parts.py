@@ -72,7 +72,7 @@ def _features(lane: LaneRuntime, columns: Columns) -> NDArray[np.float64] | None
 
 
 def _guard(lane: LaneRuntime, columns: Columns) -> Action:
-    return lambda: lane.guard.check(columns.observations, _features(lane, columns))
+    return lambda: lane.safeguards.guard.check(columns.observations, _features(lane, columns))
 
 
 def _model(lane: LaneRuntime, columns: Columns) -> Action:

@@ -41,8 +41,8 @@ stated on one of these edges, and histograms of different edges do not add up: n
 
 MARGIN_EDGES: tuple[float, ...] = (-10.0, -1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 10.0)
 """Upper edges of the margin buckets in the constraint's own unit, inclusive; one more bucket holds everything
-above. Whatever the unit, the sign is told apart, and how many powers of ten lie between an action and its limit.
-Never change them lightly either."""
+above. Whatever the unit, they tell the sign, and how far an action is from its limit to a power of ten. Never
+change them lightly either."""
 
 MARGIN_CELLS = len(MARGIN_EDGES) + 2
 """The buckets, and a last cell for rows that the constraint does not apply to."""

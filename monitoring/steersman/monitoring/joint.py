@@ -11,7 +11,9 @@ one episode are correlated and taken for independent would seem to say far more 
 - `step_limits`: of many steps, at most a share `1 - quantile` is beyond. They come in bursts: most episodes
   have none and some have many. Episodes are left out one at a time: the limit that the others give is held
   against the one left out, and the highest rank whose average excess keeps the rate is taken. This is
-  unbiased for exchangeable episodes, whatever the correlation within them.
+  unbiased for exchangeable episodes, whatever the correlation within them; but far out it depends on one or
+  two episodes, and looks best where they were lucky. So there is a limit only where `LEAST_BEYOND`
+  independent steps would be beyond it, by the design effect of the steps at the quantile 0.9.
 - `episode_limits`: at most a share `1 - quantile` of the episodes goes beyond at any step. This is the
   quantile of the episodes' largest distances at rank ceil((E + 1) quantile) of E, which keeps the rate for
   any distribution (split conformal prediction over groups: R. Dunn, L. Wasserman and A. Ramdas,
@@ -31,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.joint import JointDistance
+from steersman.monitoring.clustering import design_effect
 
 Floats = NDArray[np.float64]
 
@@ -48,6 +51,12 @@ It lets a difference of one hundredth of a standard deviation between two of the
 
 LEAST_EPISODES = 5
 """As for the thresholds of drift."""
+
+LEAST_BEYOND = 2
+"""Independent steps expected beyond a limit of steps."""
+
+_EXACT = 1e-9
+"""0.9 times 10 is 9, and no more."""
 
 _ROUNDING = 1e-6
 """A feature that varies by no more than this share of its size varies by the rounding of float32 only."""
@@ -88,8 +97,10 @@ def step_limit(distances: Sequence[Floats], quantile: float) -> float:
         quantile: Within (0, 1).
 
     Returns:
-        Infinity where even the largest distance would be exceeded too often.
+        Infinity where the episodes are too few to say.
     """
+    if independent_steps(distances) * (1 - quantile) < LEAST_BEYOND - _EXACT:
+        return float("inf")
     lengths = np.array([len(d) for d in distances])
     steps = int(lengths.sum())
     values = np.concatenate(distances)
@@ -97,18 +108,27 @@ def step_limit(distances: Sequence[Floats], quantile: float) -> float:
     episode = np.repeat(np.arange(len(distances)), lengths)[order]
     others = np.arange(steps) - _rank_within(episode)  # how many steps of other episodes are further out
     left = (steps - lengths)[episode] / steps
-    allowed = (1 - quantile) * steps
+    allowed = (1 - quantile) * steps + _EXACT
 
     def keeps(rank: int) -> bool:
-        return int(np.count_nonzero(others <= np.floor(rank * left))) <= allowed
+        return int(np.count_nonzero(others <= np.ceil(rank * left - _EXACT))) <= allowed
 
     if not keeps(0):
         return float("inf")
-    low, high = 0, int(allowed) + 1  # keeps(low), not known of high
+    low, high = 0, int(allowed) + 1  # it keeps the rate at low, and is not known to at high
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if keeps(middle) else (low, middle)
     return float(values[order[low]])
+
+
+def independent_steps(distances: Sequence[Floats]) -> float:
+    """How many independent steps tell as much of the larger distances as these correlated ones do."""
+    values = np.concatenate(distances)
+    large = np.quantile(values, 0.9)
+    beyond = np.array([np.count_nonzero(d > large) for d in distances])
+    within = np.array([len(d) for d in distances]) - beyond
+    return len(values) / max(design_effect(np.stack([within, beyond], axis=1))[0], 1.0)
 
 
 def episode_limit(distances: Sequence[Floats], quantile: float) -> float:
@@ -122,7 +142,7 @@ def episode_limit(distances: Sequence[Floats], quantile: float) -> float:
         Infinity where there are too few episodes to say.
     """
     largest = np.sort([d.max() for d in distances])
-    rank = int(np.ceil((len(largest) + 1) * quantile - 1e-9))  # 0.9 times 10 is no more than 9
+    rank = int(np.ceil((len(largest) + 1) * quantile - _EXACT))
     return float(largest[rank - 1]) if rank <= len(largest) else float("inf")
 
 

@@ -240,8 +240,8 @@ STORE_UP = Metric(
     "steersman_store_up",
     "gauge",
     (),
-    "Is 1 while the store of deployments can be used. While it is 0 what is in force goes on being served, and "
-    "changes are refused.",
+    "Is 1 while the store of deployments can be used. While it is 0 what is in force goes on being served, "
+    "and changes are refused.",
 )
 VERSION_REFUSED = Metric(
     "steersman_version_refused",

@@ -52,11 +52,11 @@ class Rows:
         starts: [N] bool, rows that begin an episode; None where none does.
         assigned: [N] int8 codes of how the rows found their lane; None when that is not counted.
         margins: [C, N] float64, of the action that the policy wanted, by constraint and in its unit: negative
-            where violated, NaN where it does not apply or the policy wanted nothing; None without constraints.
+            where violated, NaN where it does not apply or the policy wanted nothing; None for none.
         violated: [N] int8 position of the first constraint that the policy's action violated, -1 for none;
             None where none was.
-        shielded_by: [N] int8 position of the constraint for which the action was changed, -1 where it was not;
-            None where none was. Rows that violated a constraint and are not shielded fell back for it.
+        shielded_by: [N] int8 position of the constraint for which the action was changed, -1 where it was
+            not; None where none was. Rows that violated a constraint and are not shielded fell back for it.
         members: [N] int8 position of the member of the fallback chain that answered, -1 where none did; None
             where none did.
         assumed: Rows of whose episode nothing was known although a constraint asks.

@@ -34,8 +34,8 @@ MAX_THRESHOLDS = 500
 SHADOW_LANE = "shadow"
 
 Series = tuple[metrics.Metric, tuple[str, ...], Any]
-"""Metric, label values in its order, and value: a number, or what a histogram has: buckets, not cumulated, and
-after them the sum, which one with edges below 0 has not."""
+"""Metric, label values in its order, and value: a number, or what a histogram has: its buckets, not
+cumulated, and after them the sum, which one with edges below 0 has not."""
 
 
 @dataclass(frozen=True, slots=True)

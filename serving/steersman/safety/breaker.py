@@ -43,6 +43,7 @@ class Breaker:
     """
 
     __slots__ = (
+        "__weakref__",
         "_clock",
         "_limits",
         "_lock",
@@ -55,7 +56,6 @@ class Breaker:
         "_turnstile",
         "_window",
         "late_after_s",
-        "__weakref__",
     )
 
     def __init__(
@@ -92,9 +92,7 @@ class Breaker:
             return None
         with self._lock:
             self._look()
-            if self._state is BreakerState.HALF_OPEN:
-                return self._turnstile.admits(rows, self._settings.ramp[self._stage])
-            return None if self._state is BreakerState.CLOSED else np.zeros(rows, np.bool_)
+            return self._admitted(rows)
 
     def note(self, rows: int, errors: int = 0, guarded: int = 0, late: int = 0) -> None:
         """Takes in what became of rows that were let through. One row may be bad in several ways.
@@ -114,6 +112,11 @@ class Breaker:
                     self._watch()
             elif self._state is BreakerState.HALF_OPEN:
                 self._judge(Tally(rows, errors, guarded, late))
+
+    def _admitted(self, rows: int) -> Rows | None:
+        if self._state is BreakerState.HALF_OPEN:
+            return self._turnstile.admits(rows, self._settings.ramp[self._stage])
+        return None if self._state is BreakerState.CLOSED else np.zeros(rows, np.bool_)
 
     def _watch(self) -> None:
         tally = self._window.tally
@@ -151,8 +154,8 @@ class Breaker:
         return self._stage_tally.healthy >= settings.healthy and now - self._since >= least_s
 
     def _said_healthy(self, now: float) -> str:
-        stages = len(self._settings.ramp)
-        return f"{self._settings.healthy} healthy decisions in each of {stages} stages, {now - self._since:.3g} s"
+        settings, seconds = self._settings, now - self._since
+        return f"{settings.healthy} healthy decisions in each of {len(settings.ramp)} stages, {seconds:.3g} s"
 
     def _go(self, state: BreakerState, cause: BreakerCause, why: str) -> None:
         now = self._clock()

@@ -1,4 +1,4 @@
-"""When a policy version is taken out of service by its breaker, and how it comes back, as people configure it."""
+"""When a breaker takes a policy version out of service, and how it comes back, as people configure it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class LateSettings(Settings):
     """How late is too late, and how often.
 
     Attributes:
-        after_ms: A decision that takes longer is late: from when its rows are taken up to when they have their
-            actions, without the time that they waited for others.
+        after_ms: A decision that takes longer is late: from when its rows are taken up to when they have
+            their actions, without the time that they waited for others.
         rate: Share of late decisions above which the breaker opens.
     """
 

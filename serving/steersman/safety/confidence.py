@@ -101,7 +101,7 @@ def _floors(settings: ConfidenceFloors, contract: Contract) -> Iterator[_Floor]:
 def _top_probability(least: float, contract: Contract) -> _Floor:
     where = f"{_WHERE}.top_probability"
     if contract.distribution != "categorical":
-        raise _not_told(contract, where, "probabilities of its choices", "a policy with a categorical one")
+        raise _not_told(contract, where, "how probable its choices are", "a policy with a categorical one")
     widest = max(contract.action.mask_segments)
     if least <= 1 / widest:
         raise SafetyError(
@@ -130,7 +130,7 @@ def _best_of_each(segments: tuple[int, ...]) -> Callable[[Array], Array]:
 def _entropy(most: float, contract: Contract) -> _Floor:
     where = f"{_WHERE}.max_entropy"
     if "entropy" not in contract.outputs:
-        raise _not_told(contract, where, "entropy", "a policy whose graph has the output entropy")
+        raise _not_told(contract, where, "its entropy", "a policy whose graph has the output entropy")
     if contract.distribution == "categorical":
         largest = float(np.sum(np.log(contract.action.mask_segments)))
         if not 0 <= most < largest:
@@ -185,7 +185,7 @@ def _lead(scores: Array) -> Array:
 def _not_told(contract: Contract, where: str, what: str, expected: str) -> SafetyError:
     offered = {"categorical": "top_probability", "q_values": "q_margin"}.get(contract.distribution)
     return SafetyError(
-        f"this policy, whose distribution is {contract.distribution}, does not tell its {what}",
+        f"this policy, whose distribution is {contract.distribution}, does not tell {what}",
         where=where,
         expected=expected,
         hint=f"It can be held to {offered}." if offered else None,

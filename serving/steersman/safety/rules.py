@@ -21,6 +21,9 @@ from steersman.safety.actions import ActionValue, parse_action
 from steersman.safety.columns import Array, Features, Rows, all_true
 from steersman.safety.errors import SafetyError
 from steersman.safety.expressions import Condition, compile_condition
+from steersman.safety.reachable import refuse_unreachable
+
+MOST_RULES = 256
 
 
 class RuleSettings(Settings):
@@ -45,7 +48,7 @@ class RulesSettings(Settings):
         default: Action of rows on which no condition is true; without one they are not answered.
     """
 
-    rules: tuple[RuleSettings, ...] = Field(min_length=1)
+    rules: tuple[RuleSettings, ...] = Field(min_length=1, max_length=MOST_RULES)
     default: ActionValue = None
 
     @model_validator(mode="before")
@@ -73,13 +76,14 @@ class RulePolicy:
 
     Attributes:
         names: Names of the rules; "default" after them if there is one.
+        conditions: The conditions of the rules.
     """
 
     def __init__(
         self, conditions: Sequence[Condition], actions: Sequence[Array], names: Sequence[str]
     ) -> None:
         """One action for each condition, and at the end possibly the default's."""
-        self._conditions = tuple(conditions)
+        self.conditions = tuple(conditions)
         self._has_default = len(actions) > len(conditions)
         self._actions = np.stack([*actions, np.zeros_like(actions[0])])  # the last, index -1, is no answer
         self.names = tuple(names)
@@ -102,7 +106,7 @@ class RulePolicy:
             compile_condition(rule.when, features, where=f"{where}[{i}].when")
             for i, rule in enumerate(settings.rules)
         ]
-        _refuse_unreachable(conditions, has_default=settings.default is not None, where=where)
+        refuse_unreachable(conditions, contract, has_default=settings.default is not None, where=where)
         actions = [
             parse_action(rule.then, contract.action, f"{where}[{i}].then")
             for i, rule in enumerate(settings.rules)
@@ -123,25 +127,12 @@ class RulePolicy:
         rules = np.full(len(features), -1, np.int64)
         pending = np.ones(len(features), np.bool_)
         all_finite = all_true(finite)
-        for index, condition in enumerate(self._conditions):
+        for index, condition in enumerate(self.conditions):
             if not all_finite:
                 pending &= condition.evaluable(finite)
             holds = condition(features)
             rules[pending & holds] = index
             pending &= ~holds
         if self._has_default:
-            rules[pending] = len(self._conditions)
+            rules[pending] = len(self.conditions)
         return RuleDecisions(self._actions[rules], rules >= 0, rules)
-
-
-def _refuse_unreachable(conditions: Sequence[Condition], *, has_default: bool, where: str) -> None:
-    for i, condition in enumerate(conditions):
-        at = f"{where}[{i}].when"
-        if condition.constant is False:
-            raise SafetyError("this condition is never true", where=at, expected="one that can be true")
-        if condition.constant is True and (has_default or i < len(conditions) - 1):
-            after = f"{where}[{i + 1}]" if i < len(conditions) - 1 else f"{where}.default"
-            hint = "Make the last rule the default, or remove what comes after it."
-            raise SafetyError(
-                f"this condition is always true, so {after} is never reached", where=at, hint=hint
-            )

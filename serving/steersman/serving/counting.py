@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from threading import Lock
 
 from steersman.bundle.manifest import Manifest
 from steersman.bundle.reference import Reference
 from steersman.monitoring.blocks import BlockSpec
 from steersman.monitoring.counters import Layout, Slot
+from steersman.safety.members import member_names
+from steersman.safety.settings import SafetySettings
 from steersman.serving.deciding.batch import ASSIGNED_BY
 from steersman.serving.decision import REASONS, SOURCES
 from steersman.serving.errors import Code
@@ -27,12 +29,7 @@ def counters_layout(workers: int, slot_cells: int) -> Layout:
 
 
 def block_spec(
-    manifest: Manifest,
-    lane: str,
-    references: Mapping[str, Reference],
-    *,
-    constraints: Sequence[str] = (),
-    members: Sequence[str] = (),
+    manifest: Manifest, lane: str, references: Mapping[str, Reference], safety: SafetySettings
 ) -> BlockSpec:
     """What is counted for a version in a lane.
 
@@ -40,8 +37,10 @@ def block_spec(
         manifest: Of the version.
         lane: Name of the lane.
         references: The bundle's references, by mode.
-        constraints: Names of the constraints that its deployment sets, in order.
-        members: Names of the members of its fallback chain, in order.
+        safety: Of its deployment: names constraints and members of the fallback chain.
+
+    Raises:
+        SafetyError: Two members of the chain have the same name.
     """
     spec = BlockSpec(
         policy=manifest.policy,
@@ -50,8 +49,8 @@ def block_spec(
         sources=tuple(map(str, SOURCES)),
         reasons=tuple(map(str, REASONS)),
         assigned_by=ASSIGNED_BY,
-        constraints=tuple(constraints),
-        members=tuple(members),
+        constraints=tuple(constraint.name for constraint in safety.constraints),
+        members=member_names(safety.fallback.root, "fallback"),
     )
     return spec.watching(manifest.contract, tuple(references))
 

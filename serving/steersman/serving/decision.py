@@ -134,8 +134,8 @@ class Intervention:
         reason: Why.
         before: The action before, [*action shape]; None where there was none that is usable.
         after: The action after.
-        margin: How far the action before was from the constraint's limit, in its unit; negative when violated,
-            NaN where there is no constraint.
+        margin: How far the action before was from the constraint's limit, in its unit; negative when it was
+            violated, NaN where there is no constraint.
     """
 
     row: int

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.monitoring.blocks import LATENCY_EDGES, PHASES, Allocator, BlockSpec, BlockView, PlacedBlock
+from steersman.monitoring.blocks import (
+    LATENCY_EDGES,
+    MARGIN_CELLS,
+    PHASES,
+    Allocator,
+    BlockSpec,
+    BlockView,
+    PlacedBlock,
+)
 from steersman.monitoring.errors import CountersFullError
 
 
@@ -22,6 +30,8 @@ SPECS = st.builds(
     modes=st.sampled_from([(), ("greedy",), ("greedy", "sampled")]),
     features=st.sampled_from([(), ("x", "y")]),
     dimensions=st.sampled_from([(), (("a", ("0", "1", "2")), ("b", ("0", "1")))]),
+    constraints=st.sampled_from([(), ("torque",), ("torque", "slew")]),
+    members=st.sampled_from([(), ("rules", "constant")]),
 )
 
 
@@ -70,3 +80,24 @@ def test_latency_edges_are_the_ones_that_slos_are_stated_on():
     assert list(LATENCY_EDGES) == sorted(set(LATENCY_EDGES))
     assert (LATENCY_EDGES[0], LATENCY_EDGES[-1]) == (50e-6, 1.0)
     assert some_spec().shapes()["latency"] == (len(PHASES), len(LATENCY_EDGES) + 1)
+
+
+OLDEST_ARRAYS = (
+    *("sources", "fallback_reasons", "error_reasons", "assignments", "shadow", "modes", "episodes"),
+    *("latency", "latency_ns", "observation_cells", "action_cells"),
+)
+
+
+def test_a_snapshot_from_before_constraints_were_counted_is_read():
+    old = {
+        "spec": {"policy": "p", "version": 1, "lane": "a", "sources": ["none"], "reasons": [""]},
+        "offset": 7,
+    }
+    spec = PlacedBlock.model_validate(old).spec
+    assert (spec.constraints, spec.members) == ((), ())
+    assert spec.shapes()["margins"] == (0, MARGIN_CELLS)
+
+
+@given(SPECS)
+def test_what_came_later_lies_behind_what_was_there(spec):
+    assert tuple(spec.shapes())[: len(OLDEST_ARRAYS)] == OLDEST_ARRAYS

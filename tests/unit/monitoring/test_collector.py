@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from steersman.bundle.specs import MultiDiscreteAction
 from steersman.monitoring.bins import CELL_LABELS
-from steersman.monitoring.blocks import Allocator, PlacedBlock
+from steersman.monitoring.blocks import BREAKER_STATES, Allocator, PlacedBlock
 from steersman.monitoring.collector import SteersmanCollector
 from steersman.monitoring.counters import Segment, Slot
 from steersman.monitoring.drift import psi
@@ -242,3 +243,69 @@ def test_both_text_formats_hold_every_family(server, spec, served):
     text = generate_latest(server.registry).decode()
     assert "# TYPE steersman_decision_duration_seconds histogram" in text
     assert server.value("steersman_collector_duration_seconds") > 0
+
+
+@pytest.fixture
+def safe(spec):
+    return spec.model_copy(update={"constraints": ("torque", "slew"), "members": ("rules", "constant")})
+
+
+def test_margins_are_a_histogram_without_sum(server, safe):
+    first, second = server.place(safe)
+    first.margins[0, [0, 4, 10]] += (1, 2, 5)
+    second.margins[0, 9] += 4
+    name, labels = "steersman_constraint_margin", {**LANE, "constraint": "torque"}
+    assert server.value(f"{name}_bucket", **labels, le="-10.0") == 1
+    assert server.value(f"{name}_bucket", **labels, le="0.0") == 3
+    assert server.value(f"{name}_bucket", **labels, le="+Inf") == 7, (
+        "rows that it does not apply to are left out"
+    )
+    assert server.value(f"{name}_bucket", **{**labels, "constraint": "slew"}, le="+Inf") == 0
+    assert server.value(f"{name}_sum", **labels) is None
+
+
+def test_what_safety_did_is_told_by_name(server, safe):
+    first, second = server.place(safe)
+    first.shielded[1] += 2
+    second.constraint_fallbacks[0] += 3
+    second.members[1] += 4
+    first.assumed[0] += 5
+    assert server.value("steersman_constraint_shielded_total", **LANE, constraint="slew") == 2
+    assert server.value("steersman_constraint_fallbacks_total", **LANE, constraint="torque") == 3
+    assert server.value("steersman_fallback_members_total", **LANE, member="constant") == 4
+    assert server.value("steersman_safety_memory_assumed_total", **LANE) == 5
+
+
+def test_breakers_are_seen_as_workers_in_each_state(server, safe):
+    first, second = server.place(safe)
+    first.breaker_states[:] = second.breaker_states[:] = (0, 0, 1)
+    assert server.value("steersman_breaker_workers", **LANE, state="open") == 2
+    second.breaker_states[:] = (1, 0, 0)
+    first.breaker_transitions[0] = second.breaker_transitions[0] = 1
+    states = {
+        state: server.value("steersman_breaker_workers", **LANE, state=state) for state in BREAKER_STATES
+    }
+    assert states == {"closed": 1, "half_open": 0, "open": 1}
+    change = {**LANE, "from": "closed", "to": "open"}
+    assert server.value("steersman_breaker_transitions_total", **change) == 2
+    back = {**LANE, "from": "half_open", "to": "closed"}
+    assert server.value("steersman_breaker_transitions_total", **back) == 0
+
+
+def test_of_two_blocks_of_a_lane_the_later_one_says_how_its_breaker_is(server, safe):
+    older, _ = server.place(safe)
+    newer, _ = server.place(safe.model_copy(update={"constraints": ("torque",)}))
+    older.breaker_states[:], older.shielded[:] = (0, 0, 1), 3
+    newer.breaker_states[:], newer.shielded[:] = (1, 0, 0), 4
+    assert server.value("steersman_breaker_workers", **LANE, state="open") == 0
+    assert server.value("steersman_constraint_shielded_total", **LANE, constraint="torque") == 7
+    assert server.value("steersman_constraint_shielded_total", **LANE, constraint="slew") == 3
+
+
+def test_a_strict_reader_takes_the_metrics(server, safe, served):
+    """OpenMetrics forbids, among others, sums of histograms that have edges below 0."""
+    server.place(safe)
+    server.versions.append(served)
+    text = openmetrics.generate_latest(server.registry).decode()
+    families = {family.name for family in openmetrics_families(text)}
+    assert {"steersman_constraint_margin", "steersman_breaker_workers"} <= families

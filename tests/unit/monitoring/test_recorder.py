@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from steersman.bundle.reference import CELLS
 from steersman.bundle.specs import BoxAction, DiscreteAction, MultiDiscreteAction
 from steersman.monitoring.bins import count_cells
-from steersman.monitoring.blocks import LATENCY_EDGES, PHASES, BlockSpec, BlockView, PlacedBlock
+from steersman.monitoring.blocks import (
+    LATENCY_EDGES,
+    MARGIN_EDGES,
+    PHASES,
+    BlockSpec,
+    BlockView,
+    PlacedBlock,
+)
 from steersman.monitoring.columns import choices
 from steersman.monitoring.errors import MonitoringError
 from steersman.monitoring.recorder import Recorder, Rows
@@ -150,3 +157,69 @@ def test_a_reference_that_does_not_fit_is_refused_at_once(spec, reference, with_
     other = with_action(DiscreteAction(n=2))
     with pytest.raises(MonitoringError, match="Export the policy again"):
         Recorder(view_of(spec.watching(other, ("greedy",))), {"greedy": reference}, other)
+
+
+@pytest.fixture
+def safe_view():
+    spec = BlockSpec(
+        policy="p",
+        version=1,
+        lane="a",
+        sources=("n", "p", "f"),
+        reasons=("", "d", "m"),
+        constraints=("torque", "slew", "zone"),
+        members=("rules", "constant"),
+    )
+    return view_of(spec)
+
+
+def recorded(view, contract, **columns):
+    rows = Rows("greedy", np.ones(4, np.int8), np.zeros((4, 3)), np.zeros(4, np.int64), **columns)
+    Recorder(view, {}, contract).record(rows)
+    return view
+
+
+def test_rows_that_violate_were_shielded_or_fell_back(safe_view, contract):
+    violated = np.array([-1, 0, 2, 2], np.int8)
+    recorded(safe_view, contract, violated=violated, shielded_by=np.array([-1, -1, 2, -1], np.int8))
+    assert safe_view.shielded.tolist() == [0, 0, 1]
+    assert safe_view.constraint_fallbacks.tolist() == [1, 0, 1]
+    recorded(safe_view, contract, violated=violated)
+    assert safe_view.shielded.tolist() == [0, 0, 1]
+    assert safe_view.constraint_fallbacks.tolist() == [2, 0, 3]
+
+
+def test_margins_are_counted_by_constraint(safe_view, contract):
+    margins = np.array([[-0.5, 0.0, 0.5, np.nan], [20.0] * 4, [np.nan] * 4])
+    recorded(safe_view, contract, margins=margins)
+    by_edge = dict(zip((*MARGIN_EDGES, np.inf, np.nan), safe_view.margins.T.tolist(), strict=True))
+    assert by_edge.pop(-0.1) == by_edge.pop(0.0) == by_edge.pop(1.0) == [1, 0, 0]
+    assert by_edge.pop(np.inf) == [0, 4, 0]
+    assert safe_view.margins[:, -1].tolist() == [1, 0, 4]
+    assert safe_view.margins.sum() == 12
+
+
+def test_members_and_assumed_rows_are_counted(safe_view, contract):
+    recorded(safe_view, contract, members=np.array([-1, 1, 1, 0], np.int8), assumed=3)
+    assert safe_view.members.tolist() == [1, 2]
+    assert safe_view.assumed.tolist() == [3]
+
+
+def test_a_batch_without_safety_counts_none(safe_view, contract):
+    recorded(safe_view, contract)
+    for name in ("margins", "shielded", "constraint_fallbacks", "members", "assumed", "breaker_states"):
+        assert not getattr(safe_view, name).any()
+
+
+def test_the_breaker_shows_the_state_that_it_is_in(safe_view, contract):
+    recorder = Recorder(safe_view, {}, contract)
+    recorder.show_breaker("closed")
+    assert safe_view.breaker_states.tolist() == [1, 0, 0]
+    recorder.record_transition("closed", "open")
+    recorder.record_transition("open", "half_open")
+    recorder.record_transition("half_open", "open")
+    assert safe_view.breaker_states.tolist() == [0, 0, 1]
+    assert safe_view.breaker_transitions.tolist() == [1, 1, 1, 0]
+    Recorder(safe_view, {}, contract).show_breaker(None)
+    assert safe_view.breaker_states.tolist() == [0, 0, 0]
+    assert safe_view.breaker_transitions.tolist() == [1, 1, 1, 0]

@@ -237,6 +237,9 @@ def test_reasons_are_the_words_of_the_decision_vocabulary():
         "observation_non_finite",
         "observation_out_of_bounds",
         "observation_out_of_training_range",
+        "observation_stuck",
+        "observation_stale",
+        "observation_far_from_training",
     )
 
 

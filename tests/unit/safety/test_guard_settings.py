@@ -22,8 +22,8 @@ def test_a_bare_off_in_yaml_is_understood():
         (
             {"non_finte": "reject"},
             (
-                "d.yaml: non_finte: unknown field; expected one of bounds, non_finite, ranges, "
-                "ranges_action, training_range. Did you mean non_finite?"
+                "d.yaml: non_finte: unknown field; expected one of bounds, confidence, distance, non_finite, "
+                "ranges, ranges_action, stale, stuck, training_range. Did you mean non_finite?"
             ),
         ),
         (

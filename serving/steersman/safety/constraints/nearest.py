@@ -23,12 +23,16 @@ MOST_NODES = 256
 
 SOLVED = 1
 """DAQP's exit flag for an optimum; all others (infeasible, cycling, out of iterations) are no answer."""
-FURTHEST = 1e100
-"""What is wanted from further away is taken to be there: the squares of distances must be numbers."""
+FURTHEST = 100.0
+"""What is wanted from further away than so many times the size of the limits is taken to be there: what
+the program gets wrong grows with the square of the way."""
 INFINITE = 1e30
 """What DAQP takes for no limit."""
 TOLERANCE = 1e-11
 """Of constraints, after scaling: far below what rounding to a float32 does."""
+
+ACCURACY = 1e-13
+"""What DAQP reaches, in units of the way from the action wanted (measured: 1e-14)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Region:
 
 def nearest(wanted: Numbers, region: Region) -> Numbers | None:
     """The point of the region that is nearest to `wanted`, [D], in the sum of squares; None for none."""
-    wanted = np.clip(wanted, -FURTHEST, FURTHEST)
+    wanted = _brought_near(wanted, region)
     best, least, left = None, np.inf, MOST_NODES
     pending = [region]
     while pending and left:
@@ -71,6 +75,14 @@ def nearest(wanted: Numbers, region: Region) -> Numbers | None:
         else:
             pending += _beside(inside, node, found)
     return best
+
+
+def _brought_near(wanted: Numbers, region: Region) -> Numbers:
+    clipped = np.clip(wanted, region.low, region.high)
+    sizes = np.abs(np.concatenate([clipped, region.low, region.high]))
+    reach = FURTHEST * (np.max(sizes, initial=0.0, where=np.isfinite(sizes)) or 1.0)
+    found: Numbers = np.clip(wanted, clipped - reach, clipped + reach)
+    return found
 
 
 def _within(zone: Zone, point: Numbers) -> bool:
@@ -125,26 +137,28 @@ def _projected(wanted: Numbers, clipped: Numbers, region: Region) -> Numbers | N
 
 
 def typed(points: Numbers, low: Numbers, high: Numbers, dtype: str) -> Array:
-    """Points [N, D] as actions of this type, rounded into their limits; what has no room comes out wrong."""
+    """Points [N, D] as actions of this type, clipped and rounded into limits; without room they come out wrong."""
     kind = np.dtype(dtype)
     with np.errstate(all="ignore"):
         if not np.issubdtype(kind, np.floating):
             info = np.iinfo(kind) if kind != np.bool_ else np.iinfo(np.uint8)
             within = np.clip(np.rint(points), np.ceil(low), np.floor(high))
             return np.nan_to_num(np.clip(within, info.min, info.max)).astype(kind)
-        found = points.astype(kind)
+        found = np.clip(points, low, high).astype(kind)
         found = np.where(found < low, np.nextafter(found, kind.type(np.inf)), found)
         return np.where(found > high, np.nextafter(found, kind.type(-np.inf)), found)
 
 
-def hair(region: Region, dtype: str) -> Numbers:
-    """By how much rounding an action to its type can move each sum, at most: [K]."""
+def hair(wanted: Numbers, region: Region, dtype: str) -> Numbers:
+    """By how much rounding an action to its type, and before that the program, can move each sum: [K]."""
     kind = np.dtype(dtype)
+    way = np.max(np.abs(_brought_near(wanted, region) - np.clip(wanted, region.low, region.high)), initial=0)
     reach = np.maximum(np.abs(region.low), np.abs(region.high))
     if np.issubdtype(kind, np.floating):
         step = np.where(np.isfinite(reach), reach, 1.0) * np.finfo(kind).eps + np.finfo(kind).tiny
     else:
         step = np.full(len(reach), 0.5)
     terms = np.abs(region.factors) @ step
-    largest: Numbers = terms + (np.abs(region.most) + terms) * 1e-14
+    solved = way * np.linalg.norm(region.factors, axis=1) * ACCURACY
+    largest: Numbers = terms + (np.abs(region.most) + terms) * 1e-14 + solved
     return largest

@@ -15,7 +15,7 @@ from steersman.safety.masks import Mask, permits
 if TYPE_CHECKING:
     from steersman.safety.constraints.bound import Bound
 
-HAIRS = (1.0, 8.0, 64.0)
+HAIRS = (1.0, 8.0, 64.0, 1024.0)
 """How much of a hair sums are shrunk by, one try after the other: rounding may add up."""
 
 
@@ -61,7 +61,7 @@ class Shield:
         points = self._program.elements(wanted).astype(np.float64)
         low, high = self._program.limits(batch)
         dtype = self._program.action.dtype
-        found = typed(np.clip(points, low, high), low, high, dtype)
+        found = typed(points, low, high, dtype)
         # Clipped, an action is the nearest within the limits: if it keeps sums and zones it is the answer.
         open_rows = ~self._bound.permits(found.reshape(wanted.shape)) & np.isfinite(points).all(axis=1)
         open_rows &= (low <= high).all(axis=1)
@@ -75,13 +75,14 @@ class Shield:
     def _within(self, point: Numbers, region: Region, otherwise: Array, row: Bound) -> Array:
         """The nearest point of a region as an action that the constraints permit."""
         dtype = self._program.action.dtype
-        margin = hair(region, dtype)
+        margin = hair(point, region, dtype)
         for factor in HAIRS:
             found = nearest(point, region.shrunk(factor * margin))
             if found is None:
                 break
             action = typed(found[None], region.low[None], region.high[None], dtype)
-            if row.permits(action.reshape(1, *self._program.action.shape))[0]:
+            shaped = action.reshape(1, *self._program.action.shape)
+            if row.permits(shaped)[0] and self._exists(shaped)[0]:
                 return action[0]
         return otherwise
 

@@ -6,6 +6,7 @@ CEL is the Common Expression Language (https://github.com/google/cel-spec). What
 - features by name, where the name is a CEL identifier, or as `obs["any name"]`
 - between numbers: `-x`, `+ - * / %`, `< <= > >=`, `== !=`
 - between conditions: `!a`, `a && b`, `a || b`, `== !=`
+- `x in [1.0, 2.0]`: whether one of the items equals x
 - `condition ? x : y` and parentheses; precedences are CEL's
 - `abs(x)`, `min(x, y, ...)`, `max(x, y, ...)`
 
@@ -20,7 +21,7 @@ What goes beyond CEL, so that people need not write `2.0` for 2:
 - `%` between doubles is C's `fmod` (the sign is the dividend's, as with CEL's `int`)
 - `abs`, `min` and `max` are functions of Steersman; NaN in any argument gives NaN
 
-What is left out of CEL: other types and their functions, `in`, macros, hexadecimal and unsigned literals,
+What is left out of CEL: other types and their functions, lists elsewhere than after `in`, macros, hexadecimal and unsigned literals,
 order among booleans, and arithmetic on an `int` that a condition chooses.
 """
 

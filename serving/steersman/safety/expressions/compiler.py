@@ -20,12 +20,14 @@ class Condition:
 
     Attributes:
         text: What was compiled.
+        tree: Its syntax tree.
         reads: Columns of the features that it reads, ascending.
         constant: Its value when it reads no feature, else None.
     """
 
-    def __init__(self, text: str, typed: Typed, reads: Sequence[int]) -> None:
+    def __init__(self, text: str, tree: Node, typed: Typed, reads: Sequence[int]) -> None:
         self.text = text
+        self.tree = tree
         self.reads = tuple(reads)
         self.constant = None if typed.constant is None else bool(typed.constant)
         self._run = typed.run
@@ -59,12 +61,20 @@ def compile_condition(text: str, names: Sequence[str], *, where: str) -> Conditi
         ExpressionError: It cannot be read, names an unknown feature, mixes types, or is a number.
     """
     source = Source(text, where)
-    tree = parse(source)
-    typed = _typed(tree, names, source)
+    return compile_tree(parse(source), names, source)
+
+
+def compile_tree(tree: Node, names: Sequence[str], source: Source) -> Condition:
+    """The condition that a syntax tree states, such as a part of another condition's.
+
+    Raises:
+        ExpressionError: It names an unknown feature, mixes types, or is a number.
+    """
+    typed = typed_tree(tree, names, source)
     if typed.type is not Type.BOOL:
         hint = "Compare it, as in x > 0.0."
         raise source.error(0, "this is a number", expected="a condition (true or false)", hint=hint)
-    return Condition(text, typed, sorted({_column(node, names, source) for node in _features(tree)}))
+    return Condition(source.text, tree, typed, sorted({_column(node, names, source) for node in _features(tree)}))
 
 
 def _features(node: Node) -> Iterator[Feature]:
@@ -79,12 +89,17 @@ def _column(node: Feature, names: Sequence[str], source: Source) -> int:
     return feature_index(node.name, names, source.at(node.offset), ExpressionError)
 
 
-def _typed(node: Node, names: Sequence[str], source: Source) -> Typed:
+def typed_tree(node: Node, names: Sequence[str], source: Source) -> Typed:
+    """A part of an expression, compiled.
+
+    Raises:
+        ExpressionError: It names an unknown feature, or mixes types.
+    """
     if isinstance(node, Literal):
         return constant(node.value)
     if isinstance(node, Feature):
         return feature(_column(node, names, source))
-    operands = [_typed(operand, names, source) for operand in node.operands]
+    operands = [typed_tree(operand, names, source) for operand in node.operands]
     try:
         return apply(node.operator, operands)
     except OperandError as error:

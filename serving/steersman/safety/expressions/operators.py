@@ -80,6 +80,9 @@ def apply(name: str, operands: Sequence[Typed]) -> Typed:
     if name in _LOGIC:
         _require(name, operands, numbers=False)
         return _computed(Type.BOOL, _LOGIC[name], operands)
+    if name == "in":
+        _require(name, operands, numbers=operands[0].type is not Type.BOOL)
+        return _computed(Type.BOOL, _among, _alike(operands))
     if name in _EQUALITY:
         _require(name, operands, numbers=operands[0].type is not Type.BOOL)
         return _computed(Type.BOOL, _EQUALITY[name], _alike(operands))
@@ -179,6 +182,11 @@ def _truncated(dividend: int, divisor: int) -> int:
 
 def _remainder(dividend: int, divisor: int) -> int:
     return dividend - divisor * _truncated(dividend, divisor)
+
+
+def _among(value: Any, *items: Any) -> Any:
+    found = np.zeros(np.shape(value), np.bool_)
+    return reduce(np.logical_or, (np.equal(value, item) for item in items), found)
 
 
 def _least(*values: Any) -> Any:

@@ -10,7 +10,7 @@ from steersman.safety.expressions.source import Source
 from steersman.safety.expressions.syntax import Feature, Literal, Node, Operation
 from steersman.safety.expressions.tokens import Token, tokenize
 
-PRECEDENCE = {"||": 1, "&&": 2} | dict.fromkeys(("<", "<=", ">", ">=", "==", "!="), 3)
+PRECEDENCE = {"||": 1, "&&": 2} | dict.fromkeys(("<", "<=", ">", ">=", "==", "!=", "in"), 3)
 PRECEDENCE |= dict.fromkeys("+-", 4) | dict.fromkeys("*/%", 5)
 
 FUNCTIONS = {"abs": (1, 1), "min": (2, None), "max": (2, None)}
@@ -68,11 +68,25 @@ class _Parser:
 
     def _binary(self, least: int) -> Node:
         left = self._unary()
-        while self._token.kind == "operator" and PRECEDENCE.get(self._token.text, 0) >= least:
+        while self._is_binary() and PRECEDENCE.get(self._token.text, 0) >= least:
             operator = self._take()
-            right = self._binary(PRECEDENCE[operator.text] + 1)
-            left = self._operation(operator.text, (left, right), operator.offset)
+            right = self._list() if operator.text == "in" else (self._binary(PRECEDENCE[operator.text] + 1),)
+            left = self._operation(operator.text, (left, *right), operator.offset)
         return left
+
+    def _is_binary(self) -> bool:
+        return self._token.kind == "operator" or (self._token.kind == "name" and self._token.text == "in")
+
+    def _list(self) -> tuple[Node, ...]:
+        """What stands in brackets after `in`; CEL allows a comma at the end."""
+        self._expect("[")
+        items: list[Node] = []
+        while not self._taken("]"):
+            items.append(self.expression())
+            if not self._taken(","):
+                self._expect("]")
+                break
+        return tuple(items)
 
     def _unary(self) -> Node:
         """CEL has runs of `!` and runs of `-`, not mixed."""

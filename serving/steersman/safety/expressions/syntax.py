@@ -29,7 +29,7 @@ class Operation:
 
     Attributes:
         operator: As it is written; "?:" for the conditional, "negate" for unary minus.
-        operands: One to three for operators, any number for functions.
+        operands: One to three for operators, any number for functions; for `in` the value and each item.
         offset: Where the operator stands in the text.
         depth: Levels of operations below this one, itself counted.
     """

@@ -61,7 +61,7 @@ class Columns:
         rows: N.
         starts: [N], rows that begin an episode; None where none does.
         episodes: [N]; None where no row has to do with one.
-        observed_ns: [N] when each observation was made, Unix nanoseconds, 0 where unknown; None if nowhere known.
+        observed_ns: [N] when each observation was made, Unix nanoseconds, 0 for unknown; None if all are.
         assigned: How all rows found their lane, where `episodes` does not say it.
     """
 

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from steersman.bundle.specs import BoxAction, bounds
 from steersman.monitoring.recorder import Rows
 from steersman.serving.deciding.batch import Columns
-from steersman.serving.deciding.explain import explain_failures, explain_fallbacks
+from steersman.serving.deciding.explain import explain_failures
 from steersman.serving.deciding.recurrent import pack_state
 from steersman.serving.deciding.work import Work, column
 from steersman.serving.decision import SOURCE_CODE, Decisions, Source
 
 _NO_REASON = np.int8(0)
+_EXPLORATION = SOURCE_CODE[Source.EXPLORATION]
+_FALLEN = [SOURCE_CODE[source] for source in (Source.FALLBACK, Source.SAFE_ACTION)]
 
 
 def conclude(work: Work, evidence: frozenset[str], ids: NDArray[np.uint8]) -> Decisions:
@@ -35,8 +37,8 @@ def conclude(work: Work, evidence: frozenset[str], ids: NDArray[np.uint8]) -> De
         entropies=_evidence(work, "entropy") if "entropy" in evidence else None,
         distribution=_distribution(work) if "distribution" in evidence else None,
     )
-    if work.answered_by:
-        decisions.interventions = explain_fallbacks(work, work.answered_by)
+    if work.interventions:
+        decisions.interventions = sorted(work.interventions, key=lambda change: change.row)
     if not work.clean and np.count_nonzero(work.failed):
         decisions.errors = explain_failures(work)
     return decisions
@@ -71,6 +73,8 @@ def _propensities(work: Work, log_probs: NDArray[np.float32]) -> NDArray[np.floa
     if work.mode == "greedy":
         return column(work.columns.rows, np.nan, "float64")
     propensities = _shares(work) * np.exp(log_probs.astype(np.float64))
+    if not work.clean:
+        propensities[work.sources != _EXPLORATION] = np.nan
     spec = work.lane.contract.action
     if isinstance(spec, BoxAction):
         low, high = bounds(spec)
@@ -112,17 +116,41 @@ def record(work: Work, kept: NDArray[np.bool_] | None = None) -> None:
         "assigned": None if work.lane.role == "shadow" else _assigned(work.columns),
     }
     if work.refused:
-        fallen = work.sources == SOURCE_CODE[Source.FALLBACK]
+        fallen = np.isin(work.sources, _FALLEN)
         columns["fallback_reasons"] = np.where(fallen, work.reasons, _NO_REASON)
         columns["error_reasons"] = np.where(work.failed, work.reasons, _NO_REASON)
         columns["answered"] = ~work.failed
+    columns |= _constrained(work)
     if kept is not None:
-        columns = {name: None if column is None else column[kept] for name, column in columns.items()}
+        columns = {name: _kept(name, column, kept) for name, column in columns.items()}
         rows = int(np.count_nonzero(kept))
     recorder = work.lane.recorder
-    recorder.record(Rows(mode=work.mode, **columns))
+    assumed = 0 if work.bound is None or kept is not None else work.bound.assumed
+    recorder.record(Rows(mode=work.mode, assumed=assumed, **columns))
     recorder.record_latency("infer", work.infer_s, rows)
     recorder.record_latency("protect", work.protect_s, rows)
+
+
+def _constrained(work: Work) -> dict[str, Any]:
+    """What constraints and chain did: margins of what the policy wanted, whom they concern."""
+    margins = None
+    if work.bound is not None and work.proposed is not None:
+        margins = work.bound.margins(work.proposed)
+        if not work.clean:
+            asked = ~work.unanswered if work.violated is None else ~work.unanswered | (work.violated >= 0)
+            margins[:, ~asked] = np.nan
+    return {
+        "margins": margins,
+        "violated": work.violated,
+        "shielded_by": work.shielded_by,
+        "members": work.members,
+    }
+
+
+def _kept(name: str, column: Any, kept: NDArray[np.bool_]) -> Any:
+    if column is None:
+        return None
+    return column[:, kept] if name == "margins" else column[kept]
 
 
 def _features(work: Work) -> NDArray[np.float64] | NDArray[np.float32]:

@@ -18,17 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.specs import Mode
-from steersman.safety.overrides import FREE_REIN, Commands
-from steersman.serving.deciding.batch import EpisodeRow, join
+from steersman.safety.overrides import FREE_REIN, Commands, Deciding, Orders, PolicyCommands
+from steersman.serving.deciding.admitting import tell_breaker
+from steersman.serving.deciding.batch import Columns, EpisodeRow, join
 from steersman.serving.deciding.call import Call
 from steersman.serving.deciding.conclusion import conclude, next_state, record
 from steersman.serving.deciding.decision_ids import DecisionIds
 from steersman.serving.deciding.episodes import EpisodeKeeper, Part
 from steersman.serving.deciding.parts import gather
 from steersman.serving.deciding.pipeline import decide_rows
+from steersman.serving.deciding.remembering import remember
 from steersman.serving.deciding.routing import RoutingTable
 from steersman.serving.deciding.runtime import LaneRuntime
-from steersman.serving.deciding.work import Work
+from steersman.serving.deciding.work import Terms, Work
 from steersman.serving.decision import Decisions, Reason
 from steersman.serving.errors import CallError, Code
 from steersman.serving.shadowing.shadow import ShadowRunner
@@ -49,6 +51,7 @@ class _Group:
     mode: Mode
     refused: Reason
     shadow: LaneRuntime | None
+    commands: PolicyCommands | None
     places: list[int] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
@@ -143,14 +146,15 @@ class Engine:
     def _outcomes_of(
         self, calls: Sequence[Call], claim: Claim | None, settling: list[Callable[[], None]]
     ) -> list[Outcome]:
-        routing = self.routing
+        routing, commands = self.routing, self.commands
         outcomes: list[Outcome | None] = [None] * len(calls)
         groups: dict[tuple[int, Mode, Reason], _Group] = {}
         for place, call in enumerate(calls):
             try:
                 policy = routing.ready(call.policy)
                 columns = policy.checker.check(call, self._max_rows)
-                parts = self._episodes.place(policy, call, columns)
+                ordered = None if commands.idle else commands.of(policy.name)
+                parts = self._episodes.place(policy, call, columns, ordered)
             except CallError as error:
                 outcomes[place] = error
                 continue
@@ -160,7 +164,7 @@ class Engine:
             for part in parts:
                 key = (id(part.lane), call.mode, call.refused)
                 if key not in groups:
-                    groups[key] = _Group(part.lane, call.mode, call.refused, policy.shadow)
+                    groups[key] = _Group(part.lane, call.mode, call.refused, policy.shadow, ordered)
                 groups[key].add(place, call, part)
         divided: dict[int, list[tuple[NDArray[np.intp], Outcome]]] = {}
         for group in groups.values():
@@ -191,20 +195,15 @@ class Engine:
         evidence = _NO_EVIDENCE.union(*(call.evidence for call in group.calls))
         columns = join([part.columns for part in group.parts])
         ids = self._decision_ids(group, columns.rows)
-        work = decide_rows(
-            group.lane,
-            columns,
-            mode=group.mode,
-            evidence=evidence,
-            ids=ids,
-            salt=self._salt,
-            refused=group.refused,
-        )
+        now_s = self._episodes.now_s
+        orders = _orders(group, columns, now_s)
+        terms = Terms(group.mode, ids, self._salt, evidence, now_s, orders, group.refused)
+        work = decide_rows(group.lane, columns, terms)
         kept = None if claim is None else np.repeat(claim(group.calls), group.rows)
         decisions = conclude(work, evidence, ids)
         if columns.episodes is not None:
             decisions.episode_tokens = self._episodes.issue(
-                group.lane, _tokened(work), decisions.actions, next_state(work)
+                group.lane, _tokened(work), decisions.actions, next_state(work), remember(work)
             )
         settling.append(partial(self._settle, group, work, ids, kept, (started, perf_counter_ns())))
         return _split(decisions, group)
@@ -221,6 +220,7 @@ class Engine:
         with self._counting:
             record(work, kept)
             _record_times(group, work, kept, *times)
+        tell_breaker(work, (times[1] - times[0]) * 1e-9)
         if group.shadow is not None:
             self._shadows.offer(group.shadow, work, ids, kept)
 
@@ -239,6 +239,16 @@ class Engine:
                         ids[start + i] = self._ids.keyed(call, row)
             start += part.columns.rows
         return ids
+
+
+def _orders(group: _Group, columns: Columns, now_s: float) -> Orders | None:
+    """What people ordered for the rows of a group."""
+    if group.commands is None:
+        return None
+    lane = group.lane
+    deciding = Deciding(lane.lane, lane.version, lane.contract.action)
+    episodes = None if columns.episodes is None else [row.episode for row in columns.episodes]
+    return group.commands.orders(deciding, columns.rows, episodes, int(now_s * 1e9))
 
 
 def _record_times(

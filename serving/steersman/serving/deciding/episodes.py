@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from steersman.safety.overrides import PolicyCommands
 from steersman.serving.deciding.batch import ASSIGNED_BY, Columns, EpisodeRow
 from steersman.serving.deciding.call import Call
 from steersman.serving.deciding.routing import PolicyRuntime
@@ -62,8 +63,21 @@ class EpisodeKeeper:
         self._ttl_s = ttl_s
         self._clock = clock
 
-    def place(self, policy: PolicyRuntime, call: Call, columns: Columns) -> list[Part]:
+    @property
+    def now_s(self) -> float:
+        """Unix seconds."""
+        return self._clock()
+
+    def place(
+        self, policy: PolicyRuntime, call: Call, columns: Columns, commands: PolicyCommands | None = None
+    ) -> list[Part]:
         """The parts of a call, by lane.
+
+        Args:
+            policy: The policy.
+            call: The call.
+            columns: Its rows; how they found their lanes is written down there.
+            commands: What people ordered for the policy; None for nothing.
 
         Raises:
             CallError: The version asked for is not served here.
@@ -72,9 +86,13 @@ class EpisodeKeeper:
         usual = pinned or policy.stable
         if not (call.episode_ids or call.episode_tokens or usual.recurrent):
             columns.assigned = _BY["none"] if pinned is None else _BY["request"]
+            if commands is not None:
+                usual = _frozen(policy, usual, EpisodeRow(), commands, self._clock())[0]
             return [Part(usual, columns)]
         now_s = self._clock()
         placed = [self._place(policy, asked, pinned, now_s) for asked in _rows(call, columns.rows)]
+        if commands is not None:
+            placed = [_frozen(policy, lane, row, commands, now_s) for lane, row in placed]
         columns.episodes = [row for _, row in placed]
         lanes = [lane for lane, _ in placed]
         if all(lane is lanes[0] for lane in lanes):
@@ -140,6 +158,18 @@ class EpisodeKeeper:
             else:
                 tokens.append(b"")
         return tokens
+
+
+def _frozen(
+    policy: PolicyRuntime, lane: LaneRuntime, row: EpisodeRow, commands: PolicyCommands, now_s: float
+) -> tuple[LaneRuntime, EpisodeRow]:
+    """Where a row goes that a person froze to a version. The recurrent state of another is no use there."""
+    version = commands.version(lane.lane, row.episode, int(now_s * 1e9))
+    other = policy.of_version(version) if version and version != lane.version else None
+    if other is None or row.failed:
+        return lane, row
+    cut = row.reason or (_CUT if row.state else 0)
+    return other, row._replace(by=_BY["request"], share=1.0, state=b"", reason=cut)
 
 
 def _begin(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steersman.serving.decision import REASONS, Intervention, Reason, RowError
+from steersman.serving.deciding.remembering import ages_s
+from steersman.serving.decision import REASONS, Reason, RowError
 
 if TYPE_CHECKING:
     from steersman.serving.deciding.work import Work
@@ -19,6 +19,13 @@ _MESSAGES = {
     Reason.MASK_ALL_FALSE: "action_mask forbids every choice of a segment; expected one that is allowed",
     Reason.DEADLINE_TOO_NEAR: "the deadline leaves the model no time",
     Reason.OVERLOAD: "more rows wait than the server keeps waiting",
+    Reason.LOW_CONFIDENCE: "the policy is less sure of its action than the deployment asks for",
+    Reason.BREAKER_OPEN: "the breaker of the policy's version does not let this row through",
+    Reason.LATCHED: "the episode fell back lately, and the policy has not been healthy for long enough",
+    Reason.OVERRIDE_PINNED: "the action that a person pinned is not allowed here",
+    Reason.OVERRIDE_FALLBACK: "a person asked for the fallback",
+    Reason.KILL_SWITCH: "the kill switch is on; no policy answers",
+    Reason.LEASE_EXPIRED: "nobody has renewed the lease on autonomous operation",
     Reason.EPISODE_TOKEN_INVALID: "episode_token is none of this server's, or was changed; expected the "
     "one of the episode's last answer, or none to begin anew",
     Reason.EPISODE_TOKEN_EXPIRED: "episode_token has expired; begin the episode anew, without one",
@@ -38,25 +45,6 @@ _NO_MATTER_WHAT = frozenset(
 """Rows fail for these whatever the fallback."""
 
 
-def explain_fallbacks(work: Work, answered_by: Mapping[int, str]) -> list[Intervention]:
-    """One intervention per row that the fallback chain answered; `answered_by` maps row to member."""
-    return [_fallback(work, row, member) for row, member in sorted(answered_by.items())]
-
-
-def _fallback(work: Work, row: int, member: str) -> Intervention:
-    """What the model wanted is only told where the model was asked and its answer is a number."""
-    reason = REASONS[work.reasons[row]]
-    usable = work.wanted is not None and reason is Reason.ACTION_MASKED
-    return Intervention(
-        row=row,
-        layer="fallback",
-        name=member,
-        reason=reason,
-        before=work.wanted[row].copy() if usable and work.wanted is not None else None,
-        after=work.actions[row].copy(),
-    )
-
-
 def explain_failures(work: Work) -> list[RowError]:
     """One error per row that has no action."""
     return [_row_error(work, row) for row in np.flatnonzero(work.failed).tolist()]
@@ -65,13 +53,33 @@ def explain_failures(work: Work) -> list[RowError]:
 def _row_error(work: Work, row: int) -> RowError:
     reason = REASONS[work.reasons[row]]
     cause = reason if work.causes is None else REASONS[work.causes[row]]
-    message = _MESSAGES.get(cause) or work.lane.guard.explain(row, work.columns.observations, work.features)
+    message = _by_constraint(work, row, cause) or _MESSAGES.get(cause) or _by_guard(work, row, cause)
     if reason is Reason.NO_FEASIBLE_ACTION:
         return RowError(row, reason, f"{message}; nothing that the fallback offers is allowed here")
-    if not work.lane.fallback.names and cause not in _NO_MATTER_WHAT:
+    if not work.lane.safeguards.fallback.names and cause not in _NO_MATTER_WHAT:
         message += "; the deployment declares no fallback"
     return RowError(row, reason, message, _retryable(cause))
 
 
+def _by_constraint(work: Work, row: int, cause: Reason) -> str:
+    """Which constraint, and by how much."""
+    constraints = work.lane.safeguards.constraints
+    if cause is not Reason.CONSTRAINT_VIOLATED or work.violated is None or constraints is None:
+        return ""
+    name = constraints.names[int(work.violated[row])]
+    return f"the policy's action would violate the constraint {name!r}, and cannot be changed to keep all"
+
+
+def _by_guard(work: Work, row: int, cause: Reason) -> str:
+    return work.lane.safeguards.guard.explain(
+        row,
+        work.columns.observations,
+        work.features,
+        work.memory,
+        ages_s(work.columns, work.now_s),
+        reason=cause,
+    )
+
+
 def _retryable(cause: Reason) -> bool:
-    return cause in {Reason.MODEL_ERROR, Reason.DEADLINE_TOO_NEAR, Reason.OVERLOAD}
+    return cause in {Reason.MODEL_ERROR, Reason.DEADLINE_TOO_NEAR, Reason.OVERLOAD, Reason.BREAKER_OPEN}

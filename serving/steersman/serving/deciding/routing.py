@@ -72,6 +72,10 @@ class PolicyRuntime:
         """Where an episode goes on: in its lane, or else in another one of its version, if there is one."""
         return self._by_token.get((bundle, lane)) or self._by_bundle.get(bundle)
 
+    def of_version(self, version: int) -> LaneRuntime | None:
+        """A lane that runs the version and may answer; None where there is none."""
+        return self._by_version.get(version)
+
     def asked_for(self, version: int, label: str) -> LaneRuntime | None:
         """The lane that runs the version that a call asks for; None where it does not ask.
 

@@ -14,8 +14,8 @@ from steersman.bundle.reference import Reference
 from steersman.bundle.session import PolicySession
 from steersman.bundle.specs import Contract
 from steersman.monitoring.recorder import Recorder
-from steersman.safety.fallback import FallbackChain
-from steersman.safety.guard import Guard
+from steersman.safety.breaker import Breaker
+from steersman.safety.safeguards import Safeguards
 from steersman.serving.deciding.batch import CallChecker
 from steersman.serving.rollout.deployment import Precision
 from steersman.serving.rollout.snapshot import LaneRoute, Role
@@ -65,30 +65,32 @@ class LaneRuntime:
     Attributes:
         route: What the snapshot says of it.
         loaded: The version that runs in it.
-        guard: Judges observations.
-        fallback: Answers when the policy may not.
+        safeguards: What protects its decisions.
         recorder: Counts.
         named_features: Whether observations are few enough to be guarded and counted feature by feature.
+        breaker: Whether the version may be asked; None where it always may.
         lane: Name of the lane.
         hash: The name, as tokens have it.
         bundle: First 16 bytes of the manifest's digest, as tokens have it.
         recurrent: Whether the version keeps state between the steps of an episode.
         contract: Contract of the version.
         version: Its number.
+        apart: Whether nobody gets its answers, so that nothing is kept from it or changed.
     """
 
     route: LaneRoute
     loaded: LoadedVersion
-    guard: Guard
-    fallback: FallbackChain
+    safeguards: Safeguards
     recorder: Recorder
     named_features: bool
+    breaker: Breaker | None = None
     lane: str = field(init=False)
     hash: int = field(init=False)
     bundle: bytes = field(init=False)
     recurrent: bool = field(init=False)
     contract: Contract = field(init=False)
     version: int = field(init=False)
+    apart: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lane", self.route.lane)
@@ -96,6 +98,7 @@ class LaneRuntime:
         object.__setattr__(self, "bundle", bytes.fromhex(self.loaded.digest)[:HASH_BYTES])
         object.__setattr__(self, "contract", self.loaded.contract)
         object.__setattr__(self, "version", self.loaded.manifest.version)
+        object.__setattr__(self, "apart", self.route.role == "shadow")
         object.__setattr__(self, "recurrent", bool(self.loaded.contract.state))
 
     @property

@@ -5,17 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.specs import Mode
+from steersman.safety.constraints import Bound
+from steersman.safety.memory import Memory
+from steersman.safety.overrides import Orders
 from steersman.serving.deciding.batch import Columns
 from steersman.serving.deciding.runtime import LaneRuntime
-from steersman.serving.decision import REASON_CODE, Reason
+from steersman.serving.decision import REASON_CODE, Intervention, Reason
 
 Array = NDArray[Any]
+
+
+class Terms(NamedTuple):
+    """How rows are to be decided.
+
+    Attributes:
+        mode: Greedy or sampled.
+        ids: [N, 16] decision ids.
+        salt: Secret that noise is made from.
+        evidence: Outputs wanted beside the action.
+        now_s: Unix seconds.
+        orders: What people ordered for these rows; None for nothing.
+        refused: Why the policy shall not answer; NONE where it shall.
+    """
+
+    mode: Mode
+    ids: NDArray[np.uint8]
+    salt: bytes
+    evidence: frozenset[str] = frozenset()
+    now_s: float = 0.0
+    orders: Orders | None = None
+    refused: Reason = Reason.NONE
 
 
 @dataclass(slots=True)
@@ -33,11 +58,22 @@ class Work:
         unanswered: [N], rows that the policy may not answer.
         failed: [N], rows that shall not be answered at all.
         clean: Whether nothing went wrong with any row so far, as with nearly all batches.
-        wanted: [N, *action shape], what the model wanted; None where no row was refused.
+        proposed: [N, *action shape], what the model wanted; None where it was not, or could not be, run.
         causes: [N] codes of `Reason`, why the fallback was asked; None where that is `reasons`.
         outputs: The model's outputs by name; None where the model was not, or could not be, run.
         state: By name, [N, *shape], the recurrent state before; None where there is none.
-        answered_by: Member of the fallback chain that answered, by row.
+        memory: What safety remembers of the rows' episodes; None for nothing.
+        orders: What people ordered for these rows; None for nothing.
+        bound: What constraints ask of the rows; None where there are none, or they were not reached.
+        guarded: [N], rows that the guard did not let pass; None for no row.
+        healthy: [N], rows on which the policy could have answered; None where nobody asks.
+        eased: [N], rows whose action is still going over to the policy's; None for no row.
+        violated: [N] position of the first constraint that the policy's action violated, -1 for none; None
+            for no row.
+        shielded_by: [N] likewise, where the action was changed for it.
+        members: [N] position of the member of the fallback chain that answered, -1 for none; None for no row.
+        now_s: Unix seconds.
+        interventions: What was changed, by row and then in the order of the changes, once all is done.
         infer_s: Seconds that the model took.
         protect_s: Seconds that what came after it took.
     """
@@ -52,11 +88,21 @@ class Work:
     unanswered: NDArray[np.bool_]
     failed: NDArray[np.bool_]
     clean: bool = True
-    wanted: Array | None = None
+    proposed: Array | None = None
     causes: NDArray[np.int8] | None = None
     outputs: Mapping[str, Array] | None = None
     state: Mapping[str, Array] | None = None
-    answered_by: Mapping[int, str] = field(default_factory=dict)
+    memory: Memory | None = None
+    orders: Orders | None = None
+    bound: Bound | None = None
+    guarded: NDArray[np.bool_] | None = None
+    healthy: NDArray[np.bool_] | None = None
+    eased: NDArray[np.bool_] | None = None
+    violated: NDArray[np.int8] | None = None
+    shielded_by: NDArray[np.int8] | None = None
+    members: NDArray[np.int8] | None = None
+    now_s: float = 0.0
+    interventions: list[Intervention] = field(default_factory=list)
     infer_s: float = 0.0
     protect_s: float = 0.0
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from steersman.bundle.bundle import Bundle
@@ -21,12 +22,16 @@ from steersman.bundle.session import PolicySession
 from steersman.bundle.signature import ASK_NOBODY, Trust, check_signatures, short
 from steersman.monitoring.blocks import BlockView, PlacedBlock
 from steersman.monitoring.recorder import Recorder
-from steersman.safety.fallback import FallbackChain
-from steersman.safety.guard import Guard, benign_row
+from steersman.safety.entry_points import EntryPoints
+from steersman.safety.guard import benign_row
+from steersman.safety.members import Aids
+from steersman.safety.safeguards import Safeguards
 from steersman.serving.deciding.batch import CallChecker
 from steersman.serving.deciding.routing import PolicyRuntime, RoutingTable
 from steersman.serving.deciding.runtime import LaneRuntime, LoadedVersion
 from steersman.serving.errors import ServingError
+from steersman.serving.loading.breaking import VersionBreakers
+from steersman.serving.loading.last_good import LastGood
 from steersman.serving.loading.precision import Measurement, measure
 from steersman.serving.loading.references import read_references
 from steersman.serving.rollout.deployment import STABLE, Precision
@@ -44,11 +49,17 @@ class Loader:
         open_block: Gives the place to count a lane's decisions.
         cache: Folder for what has been measured on this host.
         trust: Whose signatures are asked for.
+        entry_points: Functions that fallback chains may call.
+        breakers: Makes the breakers of versions.
+        last_good: Knows what was stable before.
     """
 
     open_block: BlockOpener
     cache: Path
     trust: Trust = ASK_NOBODY
+    entry_points: EntryPoints = field(default_factory=EntryPoints)
+    breakers: VersionBreakers = field(default_factory=VersionBreakers)
+    last_good: LastGood = field(default_factory=LastGood)
 
     def load(self, snapshot: RoutingSnapshot, current: RoutingTable) -> RoutingTable:
         """The table for a snapshot; versions that `current` has are not loaded again."""
@@ -82,6 +93,7 @@ class Loader:
         if vital and current is not None and current.lanes:
             return PolicyRuntime(current.route, current.lanes, failures)
         led = bool(lanes) and lanes[0].lane == STABLE  # nobody else may answer what is stable's
+        self.last_good.follow(route.policy, lanes[0].loaded if led else None)
         return PolicyRuntime(route, lanes if led else (), failures)
 
     def _lane(
@@ -91,14 +103,16 @@ class Loader:
         if loaded is None:
             loaded = load_version(repository, route, lane, self.cache, self.trust)
         contract = loaded.contract
-        reference = loaded.references.get("greedy")
+        aids = Aids(self.entry_points, partial(self.last_good.oracle, route.policy))
+        recorder = Recorder(self.open_block(lane.block), loaded.references, contract)
+        watched = None if lane.role == "shadow" else route.safety.breaker
         return LaneRuntime(
             route=lane,
             loaded=loaded,
-            guard=Guard.compile(route.safety.guard, contract, reference),
-            fallback=FallbackChain.compile(route.safety.fallback, contract),
-            recorder=Recorder(self.open_block(lane.block), loaded.references, contract),
+            safeguards=Safeguards.compile(route.safety, contract, loaded.references.get("greedy"), aids),
+            recorder=recorder,
             named_features=has_named_features(contract),
+            breaker=self.breakers.of(route.policy, loaded.digest, watched, recorder),
         )
 
 

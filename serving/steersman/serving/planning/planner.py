@@ -156,8 +156,8 @@ class Planner:
             try:
                 checked = self.catalog.version(route.policy, lane.version)
                 if checked.digest == lane.digest:
-                    block = self._allocator.place(block_spec(checked.manifest, lane.lane, checked.references))
-                    placed = lane.model_copy(update={"block": block})
+                    spec = block_spec(checked.manifest, lane.lane, checked.references, route.safety)
+                    placed = lane.model_copy(update={"block": self._allocator.place(spec)})
                     found.append(PlannedLane(route.policy, placed, checked))
             except SteersmanError as error:
                 why = {"policy": route.policy, "version": lane.version, "why": str(error)}

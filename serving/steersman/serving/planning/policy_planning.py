@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 
 from steersman.bundle.errors import BundleNotFoundError, SteersmanError
 from steersman.bundle.specs import Contract, specs_difference
-from steersman.monitoring.blocks import Allocator
-from steersman.safety.fallback import FallbackChain
-from steersman.safety.guard import Guard
+from steersman.monitoring.blocks import Allocator, PlacedBlock
+from steersman.safety.members import Aids
+from steersman.safety.safeguards import Safeguards
 from steersman.serving.counting import block_spec
 from steersman.serving.planning.catalog import Catalog, CheckedVersion
 from steersman.serving.planning.lanes import NO_BUCKETS, WantedLane, pinned_lanes, rollout_lanes, stable_lane
@@ -37,6 +37,7 @@ class PolicyPlanner:
         now: The time.
         grace_s: Seconds that closed lanes drain.
         strict: Whether a version that was named and cannot be had is an error.
+        aids: What members of fallback chains may call.
         lanes: What has been planned.
         problems: What could not be.
         labels: Versions by label, as they are in force.
@@ -49,6 +50,7 @@ class PolicyPlanner:
     now: datetime
     grace_s: float
     strict: bool = False
+    aids: Aids = field(default_factory=Aids)
     lanes: list[PlannedLane] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     labels: Mapping[str, int] = field(default_factory=dict)
@@ -188,12 +190,10 @@ class PolicyPlanner:
                 hint="Compare it in a canary lane.",
             )
         settings = self._deployment.safety
-        Guard.compile(settings.guard, theirs, found.references.get("greedy"))
-        FallbackChain.compile(settings.fallback, theirs)
+        Safeguards.compile(settings, theirs, found.references.get("greedy"), self.aids)
         return found
 
     def _placed(self, wanted: WantedLane, checked: CheckedVersion) -> PlannedLane:
-        block = self.allocator.place(block_spec(checked.manifest, wanted.name, checked.references))
         route = LaneRoute(
             lane=wanted.name,
             version=checked.manifest.version,
@@ -201,9 +201,14 @@ class PolicyPlanner:
             role=wanted.role,
             buckets=wanted.buckets,
             share=wanted.share,
-            block=block,
+            block=self._block(wanted.name, checked),
         )
         return PlannedLane(self._policy, route, checked)
+
+    def _block(self, lane: str, checked: CheckedVersion) -> PlacedBlock:
+        """Where it counts; another place when constraints or members of the fallback chain have new names."""
+        safety = self._deployment.safety
+        return self.allocator.place(block_spec(checked.manifest, lane, checked.references, safety))
 
     def _proven(self, name: str) -> PlannedLane | None:
         if name == "pinned":  # there may be many of that name; one does not stand in for another
@@ -229,10 +234,14 @@ class PolicyPlanner:
                 continue
             if specs_difference(contract, lane.contract):
                 continue  # its episodes observe what the policy no longer takes
-            route = lane.route.model_copy(
-                update={"role": "draining", "buckets": NO_BUCKETS, "share": 0.0, "ends": ends}
-            )
-            yield replace(lane, route=route)
+            changed: dict[str, object] = {
+                "role": "draining",
+                "buckets": NO_BUCKETS,
+                "share": 0.0,
+                "ends": ends,
+            }
+            changed["block"] = self._block(lane.route.lane, lane.checked)
+            yield replace(lane, route=lane.route.model_copy(update=changed))
 
     def _versions(self) -> Iterator[VersionInfo]:
         """Newest first. Only those that were wanted have been read."""

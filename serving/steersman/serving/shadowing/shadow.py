@@ -22,7 +22,7 @@ from steersman.serving.deciding.conclusion import record
 from steersman.serving.deciding.pipeline import decide_rows
 from steersman.serving.deciding.routing import RoutingTable
 from steersman.serving.deciding.runtime import LaneRuntime
-from steersman.serving.deciding.work import Work
+from steersman.serving.deciding.work import Terms, Work
 from steersman.serving.decision import SOURCE_CODE, Source
 from steersman.serving.shadowing.agreement import agreeing
 from steersman.serving.shadowing.shadow_queue import LINGER_S, Offer, ShadowQueue, joined, sample
@@ -34,7 +34,6 @@ Spawn = Callable[[Callable[[], None]], threading.Thread | None]
 LOG_EVERY_S = 60.0
 _OUTCOME = {name: code for code, name in enumerate(SHADOW_OUTCOMES)}
 _MADE_BY_POLICY = (SOURCE_CODE[Source.POLICY], SOURCE_CODE[Source.EXPLORATION])
-_NO_EVIDENCE: frozenset[str] = frozenset()
 log = logging.getLogger(__name__)
 
 
@@ -194,15 +193,8 @@ class ShadowRunner:
         lane = queue.lane
         if offer.mode not in lane.contract.modes:
             return 0, 0
-        work = decide_rows(
-            lane,
-            offer.columns,
-            mode=offer.mode,
-            evidence=_NO_EVIDENCE,
-            ids=offer.ids,
-            salt=self._salt,
-            failed=self._complain,
-        )
+        terms = Terms(offer.mode, offer.ids, self._salt)
+        work = decide_rows(lane, offer.columns, terms, failed=self._complain)
         record(work)
         comparable = np.isin(offer.sources, _MADE_BY_POLICY) & np.isin(work.sources, _MADE_BY_POLICY)
         answered, other = offer.actions[comparable], work.actions[comparable]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -12,19 +12,28 @@ from steersman.monitoring.blocks import PlacedBlock
 from steersman.monitoring.collector import SteersmanCollector
 from steersman.monitoring.counters import Segment
 from steersman.monitoring.series import Series, ServedVersion
+from steersman.safety.commands import NO_COMMANDS, CommandList
+from steersman.serving.clock import unix_nanos
 from steersman.serving.messages import LoadedLane, Routed
 from steersman.serving.planning.planner import Plan, PlannedLane
 from steersman.serving.rollout.archive import Archive
 from steersman.serving.supervising.director import Director
+from steersman.serving.supervising.exposition_commands import command_series
 
 
-def make_registry(segment: Segment, director: Director, archive: Archive) -> CollectorRegistry:
+def make_registry(
+    segment: Segment,
+    director: Director,
+    archive: Archive,
+    ordered: Callable[[], CommandList] = lambda: NO_COMMANDS,
+) -> CollectorRegistry:
     """A registry with the workers' counters, what is deployed, and the supervisor's own process.
 
     Args:
         segment: The workers' counters.
         director: Knows the plan in force and the workers.
         archive: Knows whether the store can be used.
+        ordered: Gives what people have ordered in place of policies, as the workers were told.
     """
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -34,7 +43,11 @@ def make_registry(segment: Segment, director: Director, archive: Archive) -> Col
             segment,
             blocks=lambda: placed_blocks(director.plan, director.planner.placed),
             versions=lambda: served_versions(director.plan, director.fleet.routed()),
-            more=lambda: chain(rollout_series(director), store_series(archive)),
+            more=lambda: chain(
+                rollout_series(director),
+                store_series(archive),
+                command_series(ordered(), served_policies(director.plan), unix_nanos(director.planner.clock())),
+            ),
         )
     )
     return registry
@@ -59,6 +72,11 @@ def placed_blocks(plan: Plan, ever: Sequence[PlacedBlock]) -> list[PlacedBlock]:
 
 def _lane(placed: PlacedBlock) -> tuple[str, int, str]:
     return placed.spec.policy, placed.spec.version, placed.spec.lane
+
+
+def served_policies(plan: Plan) -> list[str]:
+    """The policies that are planned."""
+    return [route.policy for route in plan.snapshot.policies]
 
 
 def served_versions(plan: Plan, routed: Sequence[Routed]) -> list[ServedVersion]:

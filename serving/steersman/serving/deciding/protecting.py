@@ -1,0 +1,137 @@
+"""After the model: what it may not have answered, and what is changed so that constraints are kept."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steersman.bundle.specs import ActionSpec, BoxAction
+from steersman.safety.masks import permits
+from steersman.serving.deciding.work import Work
+from steersman.serving.decision import REASON_CODE, SOURCE_CODE, Intervention, Reason, Source
+
+Array = NDArray[Any]
+
+
+def check_outputs(work: Work) -> None:
+    """Refuses answers of the model that are not finite, not sure enough, or that the mask forbids."""
+    if work.outputs is None:
+        return
+    sound = _sound(work.outputs.get("distribution"), work.actions, work.lane.contract.action)
+    if np.count_nonzero(sound) < sound.size:
+        garbage = ~sound.reshape(len(sound), -1).all(axis=1)
+        work.refuse(garbage & ~work.unanswered, Reason.MODEL_NON_FINITE)
+    permitted = permits(work.columns.action_mask, work.actions, work.lane.contract.action)
+    if np.count_nonzero(permitted) < len(permitted):
+        work.refuse(~permitted & ~work.unanswered, Reason.ACTION_MASKED)
+    confidence = work.lane.safeguards.confidence
+    if confidence is not None:
+        low = confidence.low(work.outputs)
+        if low is not None and np.count_nonzero(low):
+            work.refuse(low & ~work.unanswered, Reason.LOW_CONFIDENCE)
+
+
+def _sound(distribution: Array | None, actions: Array, spec: ActionSpec) -> NDArray[np.bool_]:
+    """Which numbers are usable: finite for continuous actions; a masked choice may have minus infinity.
+
+    Where the policy has no distribution its actions are looked at: a choice between NaN is one below the
+    first.
+    """
+    if isinstance(spec, BoxAction):
+        return np.isfinite(actions if distribution is None else distribution)
+    return actions >= getattr(spec, "start", 0) if distribution is None else ~np.isnan(distribution)
+
+
+def hold_latched(work: Work) -> None:
+    """Episodes that lately fell back stay with their fallback until the policy has been healthy for long."""
+    if work.memory is None:
+        return
+    work.healthy = np.ones(work.columns.rows, np.bool_) if work.clean else ~work.unanswered
+    latch = work.lane.safeguards.latch
+    if latch is not None:
+        held = latch.holds(work.memory, work.healthy)
+        if np.count_nonzero(held):
+            work.refuse(held & ~work.unanswered, Reason.LATCHED)
+
+
+def shield(work: Work) -> None:
+    """Changes the policy's actions as little as constraints ask for; where that cannot be, refuses them."""
+    constraints = work.lane.safeguards.constraints
+    _ease_back(work)
+    if constraints is None or work.lane.apart:
+        return
+    bound = constraints.bind(work.features, work.memory, work.columns.rows)
+    work.bound = bound
+    if work.outputs is None:
+        return
+    violated = bound.violated(work.actions)
+    wrong = violated >= 0
+    if not work.clean:
+        wrong &= ~work.unanswered
+    if not np.count_nonzero(wrong):
+        return
+    work.edit()
+    rows = np.flatnonzero(wrong)
+    work.violated = np.where(wrong, violated, -1).astype(np.int8)
+    actions, solved = bound.shield(
+        work.actions, rows, work.columns.action_mask, work.outputs.get("distribution")
+    )
+    done = rows[solved]
+    before = work.actions
+    work.actions = before.copy()
+    work.actions[done] = actions[solved]
+    work.sources[done] = SOURCE_CODE[Source.SHIELD]
+    work.reasons[done] = REASON_CODE[Reason.CONSTRAINT_VIOLATED]
+    unsolved = np.zeros(work.columns.rows, np.bool_)
+    unsolved[rows[~solved]] = True
+    work.refuse(unsolved, Reason.CONSTRAINT_VIOLATED)
+    work.shielded_by = np.full(work.columns.rows, -1, np.int8)
+    work.shielded_by[done] = violated[done]
+    margins = bound.margins(before)
+    for row in done.tolist():
+        index = int(violated[row])
+        work.interventions.append(
+            Intervention(
+                row=row,
+                layer="constraint",
+                name=constraints.names[index],
+                reason=Reason.CONSTRAINT_VIOLATED,
+                before=before[row].copy(),
+                after=work.actions[row].copy(),
+                margin=float(margins[index, row]),
+            )
+        )
+
+
+def _ease_back(work: Work) -> None:
+    """Actions that go over to the policy's gradually. Constraints are kept after it, for they outrank it."""
+    bumpless = work.lane.safeguards.bumpless
+    if bumpless is None or work.memory is None or work.outputs is None or work.lane.apart:
+        return
+    actions, changed = bumpless.limit(work.memory, work.actions)
+    if not work.clean:
+        changed = changed & ~work.unanswered
+    work.eased = changed
+    if not np.count_nonzero(changed):
+        return
+    work.edit()
+    before = work.actions
+    work.actions = before.copy()
+    work.actions[changed] = actions[changed]
+    work.sources[changed] = SOURCE_CODE[Source.SHIELD]
+    work.reasons[changed] = REASON_CODE[Reason.RETURNING]
+    for row in np.flatnonzero(changed).tolist():
+        work.interventions.append(
+            Intervention(
+                row=row,
+                layer="return",
+                name="return",
+                reason=Reason.RETURNING,
+                before=before[row].copy(),
+                after=work.actions[row].copy(),
+                margin=math.nan,
+            )
+        )
