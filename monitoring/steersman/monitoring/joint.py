@@ -23,6 +23,12 @@ one episode are correlated and taken for independent would seem to say far more 
 A limit that the episodes cannot support is infinite. Distances within the sample from which mean and
 covariance come are too small, so each episode's are measured under those of the other folds of episodes
 (R. F. Barber and others, Predictive inference with the jackknife+, 2021, section 3: CV+).
+
+Measured on simulated episodes (AR(1)), nominal rates of 10, 5, 2 and 1 %: 60 references of 100 alike episodes
+of 100 steps refuse 9.8, 4.9, 1.9 and 0.9 % of new steps, and something in 8.9, 4.4, 1.8 and 1.0 % of new
+episodes; of 100 episodes that differ in length, level and spread, 10.1, 5.0, 2.0 and 1.0 % of the steps, and
+10.4, 5.2, 2.0 and 1.1 % of the episodes. 100 references of 20 such episodes, which support 10 and 5 % only:
+9.3 and 5.3 % of the steps, 8.3 and 3.9 % of the episodes.
 """
 
 from __future__ import annotations

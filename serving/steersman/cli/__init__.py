@@ -15,10 +15,12 @@ from typer.exceptions import TyperException
 
 from steersman.bundle.errors import SteersmanError
 from steersman.cli.act import act
+from steersman.cli.check import check
 from steersman.cli.demo import demo
 from steersman.cli.deploy import deploy
 from steersman.cli.health import health
 from steersman.cli.policies import policies
+from steersman.cli.rules import rules
 from steersman.cli.serve import serve
 from steersman.cli.tokens import tokens
 from steersman.export.cli import export, inspect, verify
@@ -56,12 +58,13 @@ def _whole(*, version: Version = False) -> None:
 for panel, commands in {
     "From nothing to a served policy": (demo,),
     "Make policies": (train, export, verify, inspect, sign),
-    "Serve policies": (serve,),
+    "Serve policies": (serve, check),
     "Use policies": (act, policies, health),
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 app.add_typer(deploy, name="deploy", rich_help_panel="Serve policies")
+app.add_typer(rules, name="rules", rich_help_panel="Serve policies")
 app.add_typer(tokens, name="tokens", rich_help_panel="Serve policies")
 app.add_typer(keys, name="keys", rich_help_panel="Make policies")
 

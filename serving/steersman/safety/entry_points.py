@@ -121,7 +121,7 @@ class EntryPointMember:
         if isinstance(call, str):
             self._fail(call, f"no answer within {1000 * self._timeout_s:g} ms")
         elif call.error is not None:
-            self._fail("raised", f"{type(call.error).__name__}: {brief(call.error)}")
+            self._fail("raised", f"{type(call.error).__name__}: {brief(Exception(call.error))}")
         else:
             yield from self._read(call.result, asked.rows)
 

@@ -1,9 +1,9 @@
 """Rules that can never decide, found when they are loaded.
 
 Where rules only compare features with numbers, the numbers cut each feature's line into points and the
-intervals between them, and every condition is constant on each cell of the grid that they make. One value from
-each cell is as good as all: the rules are tried on those, and a rule that decides none of them never decides.
-A rule that does more, such as arithmetic, is left alone, and is not held against those after it.
+intervals between them, and every condition is constant on each cell of the grid that they make. One value
+from each cell is as good as all: the rules are tried on those, and a rule that decides none of them never
+decides. A rule that does more, such as arithmetic, is left alone, and is not held against those after it.
 
 Any finite value that a feature's type can hold counts as possible, not only those within declared bounds:
 what is outside of them is just what falls back.
@@ -11,7 +11,7 @@ what is outside of them is just what falls back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -25,7 +25,7 @@ from steersman.safety.errors import SafetyError
 from steersman.safety.expressions import Condition
 from steersman.safety.expressions.parts import thresholds
 
-MOST_CELLS = 20_000
+MOST_CELLS = 4096
 """Larger grids are not tried: loading must stay fast."""
 
 
@@ -44,7 +44,9 @@ class _Line:
         between = [low / 2 + high / 2 for low, high in pairwise(ends)]
         values = np.unique(np.array([*ends, *between]))
         if self.whole:
-            near = np.concatenate([np.floor(values), np.ceil(values), np.array(inner) - 1, np.array(inner) + 1])
+            near = np.concatenate(
+                [np.floor(values), np.ceil(values), np.array(inner) - 1, np.array(inner) + 1]
+            )
             values = np.unique(near[(near >= self.low) & (near <= self.high)])
         return values
 
@@ -117,11 +119,10 @@ def _covering(earlier: dict[int, NDArray[np.bool_]], true: NDArray[np.bool_]) ->
     return [] if open_cells.any() else needed
 
 
-def _grid(cuts: Sequence[object], lines: Sequence[_Line]) -> Features | None:
+def _grid(cuts: Sequence[Mapping[int, frozenset[float]]], lines: Sequence[_Line]) -> Features | None:
     """A row from every cell, zero in features that are not cut; None where there are too many."""
     joined: dict[int, set[float]] = {}
     for each in cuts:
-        assert isinstance(each, dict)
         for column, numbers in each.items():
             joined.setdefault(column, set()).update(numbers)
     values = {column: lines[column].values(sorted(numbers)) for column, numbers in joined.items()}

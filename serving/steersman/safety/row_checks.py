@@ -17,9 +17,9 @@ from steersman.safety.guard_settings import GuardReason
 from steersman.safety.memory import Memory
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that makes one twice as dear, and there is one per batch
 class Given:
-    """What is known of N rows.
+    """What is known of N rows. Not to be changed.
 
     Attributes:
         features: [N, F].
@@ -70,8 +70,7 @@ def some(rows: Rows) -> Rows | None:
 
 def verdicts(checks: Sequence[RowCheck], given: Given) -> list[tuple[RowCheck, Rows]]:
     """The checks that some row fails, with the rows that fail them."""
-    found = ((check, check.failing(given)) for check in checks)
-    return [(check, failing) for check, failing in found if failing is not None]
+    return [(check, failing) for check in checks if (failing := check.failing(given)) is not None]
 
 
 def need_named_features(contract: Contract, where: str) -> None:

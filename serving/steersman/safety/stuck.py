@@ -6,7 +6,7 @@ features that never repeat themselves while they work should be named: a switch 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from steersman.bundle.specs import Contract, feature_names
 from steersman.safety.columns import Features, Rows, any_column, feature_index
 from steersman.safety.guard_settings import GuardReason, StuckSensor
 from steersman.safety.memory import Fields, Memory
-from steersman.safety.row_checks import Given, need_named_features, some
+from steersman.safety.row_checks import Given, need_named_features
+
+_ONE = np.uint32(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,13 @@ class StuckCheck:
     steps: int
     rejects: bool
     reason: GuardReason = GuardReason.OBSERVATION_STUCK
+    _values: str = field(init=False)
+    _runs: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        told = ",".join(self.names)
+        object.__setattr__(self, "_values", f"guard.stuck.value[{told}]")
+        object.__setattr__(self, "_runs", f"guard.stuck.run[{told}]")
 
     @classmethod
     def compile(cls, settings: StuckSensor, contract: Contract) -> StuckCheck:
@@ -58,13 +67,14 @@ class StuckCheck:
         """Rows on which some feature is stuck; none where nothing is remembered."""
         if given.memory is None:
             return None
-        return some(any_column(self._counted(given.memory, given.features) > self.steps))
+        stuck = self._stuck(given.memory, given.features)
+        return any_column(stuck) if np.count_nonzero(stuck) else None
 
     def explain(self, given: Given) -> str:
         """Names the first feature that is stuck."""
         if given.memory is None:
             return ""
-        stuck = np.flatnonzero(self._counted(given.memory, given.features)[0] > self.steps)
+        stuck = np.flatnonzero(self._stuck(given.memory, given.features)[0])
         if not stuck.size:
             return ""
         value, name = float(given.features[0, self.columns[stuck[0]]]), self.names[stuck[0]]
@@ -74,20 +84,18 @@ class StuckCheck:
 
     def update(self, memory: Memory, features: Features) -> None:
         """Remembers this step's values."""
-        runs = self._counted(memory, features)
-        memory.cells[self._runs] = runs
-        memory.cells[self._values] = features[:, self.columns]
+        values, cells = features.take(self.columns, axis=1), memory.cells
+        runs: NDArray[np.uint32] = cells[self._runs] * (values == cells[self._values]) + _ONE
+        cells[self._runs] = np.minimum(
+            runs, np.uint32(self.steps + 1)
+        )  # that is too many; more cannot matter
+        cells[self._values] = values
 
-    @property
-    def _values(self) -> str:
-        return f"guard.stuck.value[{','.join(self.names)}]"
+    def _stuck(self, memory: Memory, features: Features) -> NDArray[np.bool_]:
+        """[N, K], features whose value had been this one for `steps` steps already.
 
-    @property
-    def _runs(self) -> str:
-        return f"guard.stuck.run[{','.join(self.names)}]"
-
-    def _counted(self, memory: Memory, features: Features) -> NDArray[np.uint32]:
-        """[N, K] steps in a row, this one included, with the same value; no more than is too many."""
-        same = (features[:, self.columns] == memory.cells[self._values]) & memory.known[:, None]
-        runs: NDArray[np.uint32] = np.where(same, memory.cells[self._runs], 0) + np.uint32(1)
-        return np.minimum(runs, np.uint32(self.steps + 1))
+        Where nothing is remembered that number is 0, whatever the value.
+        """
+        cells = memory.cells
+        same: NDArray[np.bool_] = features.take(self.columns, axis=1) == cells[self._values]
+        return same & (cells[self._runs] >= self.steps)

@@ -98,6 +98,8 @@ class Reason(StrEnum):
     """The kill switch is on: no policy answers."""
     LEASE_EXPIRED = "lease_expired"
     """Nobody has renewed the lease on autonomous operation."""
+    ACTION_OUT_OF_SPACE = "action_out_of_space"
+    """The model's action is not in the action space."""
 
 
 SOURCES: tuple[Source, ...] = tuple(Source)

@@ -223,3 +223,17 @@ def test_the_breaker_shows_the_state_that_it_is_in(safe_view, contract):
     Recorder(safe_view, {}, contract).show_breaker(None)
     assert safe_view.breaker_states.tolist() == [0, 0, 0]
     assert safe_view.breaker_transitions.tolist() == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("violated", "shielded_by", "shielded", "fallen"), [(1, 1, 1, 0), (1, -1, 0, 1), (-1, -1, 0, 0)]
+)
+def test_a_single_row_is_counted_likewise(safe_view, contract, violated, shielded_by, shielded, fallen):
+    columns = {"violated": violated, "shielded_by": shielded_by, "members": violated}
+    one = {name: np.array([code], np.int8) for name, code in columns.items()}
+    Recorder(safe_view, {}, contract).record(
+        Rows("greedy", np.ones(1, np.int8), np.zeros((1, 3)), np.zeros(1, np.int64), **one)
+    )
+    assert safe_view.shielded.tolist() == [0, shielded, 0]
+    assert safe_view.constraint_fallbacks.tolist() == [0, fallen, 0]
+    assert safe_view.members.tolist() == [0, int(violated == 1)]

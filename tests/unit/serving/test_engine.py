@@ -191,11 +191,11 @@ def test_keyed_ids_are_of_one_policy_and_episode(kit: KitMaker) -> None:
 def test_a_defect_stays_with_the_calls_that_met_it(kit: KitMaker, caplog: pytest.LogCaptureFixture) -> None:
     made = kit()
     cont = made.engine.routing.ready("cont").stable
-    object.__setattr__(cont, "guard", None)  # a defect, as nothing from outside could make one
+    object.__setattr__(cont, "safeguards", None)  # a defect, as nothing from outside could make one
     toy, broken = _decide(made.engine, make_call([[1, 3, 2, 0]]), make_call([[0.0] * 4], policy="cont"))
     assert toy.actions.tolist() == [1]
     assert (broken.code, broken.reason) == (Code.INTERNAL, "internal")
-    assert "guard" not in broken.message
+    assert "safeguards" not in broken.message
     assert "defect while deciding" in caplog.text
 
 

@@ -10,12 +10,21 @@ from steersman.monitoring.blocks import BREAKER_STATES, BREAKER_TRANSITIONS, All
 from steersman.monitoring.metrics import METRICS
 from steersman.safety.breaker_states import TRANSITIONS, BreakerState
 from steersman.safety.commands import NO_COMMANDS, CommandList, KillSwitch, Lease, Override
-from steersman.serving.planning.plan import Plan
+from steersman.serving.planning.planner import Plan, Planner
 from steersman.serving.supervising.exposition import placed_blocks
 from steersman.serving.supervising.exposition_commands import command_series
+from support.toy_bundle import publish_toy
 
 SECOND = 10**9
 NOW = 1_700_000_000 * SECOND
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """One version in one lane."""
+    root = tmp_path_factory.mktemp("planned")
+    publish_toy(root)
+    return Planner(root, {}, (), Allocator(0, 100_000)).plan(generation=1)
 
 
 def override(policy: str = "pole", until: int = NOW + 60 * SECOND, **more: Any) -> Override:

@@ -100,7 +100,7 @@ def fail(*_: Any, **__: Any) -> NoReturn:
     raise RuntimeError(f"cannot open {INSIDE}: password=hunter2")
 
 
-@pytest.mark.parametrize("broken", ["decide", "routing"])
+@pytest.mark.parametrize("broken", ["begin", "routing"])
 @pytest.mark.parametrize("ask", [act, act_stream, described, listed, inferred, modelled])
 async def test_a_defect_is_told_as_one_and_no_more(
     channel: grpc.aio.Channel,
@@ -108,13 +108,13 @@ async def test_a_defect_is_told_as_one_and_no_more(
     ask: Callable[..., Awaitable[Any]],
     broken: str,
 ) -> None:
-    defect: Any = fail if broken == "decide" else property(fail)
+    defect: Any = fail if broken == "begin" else property(fail)
     with monkeypatch.context() as patched:
         patched.setattr(Engine, broken, defect, raising=False)  # a property outranks the attribute
         code, text = await told(ask(channel))
     if broken == "routing" or ask in {act, act_stream, inferred}:
         assert "internal error; the server" in text
-        in_the_stream = ask is act_stream and broken == "decide"
+        in_the_stream = ask is act_stream and broken == "begin"
         assert code is (grpc.StatusCode.OK if in_the_stream else grpc.StatusCode.INTERNAL)
     for word in (INSIDE, "hunter2", "Traceback", "RuntimeError", ".py", str(Path(__file__).parents[3])):
         assert word not in text

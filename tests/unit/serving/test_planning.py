@@ -160,30 +160,6 @@ def test_counters_stay_where_they_are_while_a_share_moves(bench: Bench) -> None:
     assert [lane.block for lane in before.lanes] == [lane.block for lane in after.lanes]
 
 
-def names(lane: LaneRoute) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return lane.block.spec.constraints, lane.block.spec.members
-
-
-def test_every_lane_counts_by_the_names_of_the_deployment_in_force(bench: Bench) -> None:
-    """A worker compiles one deployment for all lanes, so a draining one counts by the new names, too."""
-    first = bench.plan(**canary(1, 2))
-    dwelling = [{"name": "dwell", "dwell": {"min_s": 1.0}}]
-    safety = {"constraints": dwelling, "fallback": [{"constant": 0}, {"name": "last", "constant": 1}]}
-    changed = bench.plan(**canary(1, 3), safety=safety)
-    assert summary(changed)[2] == ("canary", 2, "draining")
-    assert [names(lane) for lane in changed.lanes] == [(("dwell",), ("constant", "last"))] * 3
-    assert [names(lane) for lane in first.lanes] == [((), ())] * 2
-    back = bench.plan(**canary(1, 2))
-    assert [lane.block for lane in back.lanes[:2]] == [lane.block for lane in first.lanes]
-
-
-def test_what_an_earlier_run_counted_by_name_is_counted_so_again(bench: Bench) -> None:
-    bench.plan(safety={"fallback": [{"constant": 0}]})
-    assert bench.last is not None
-    recalled = bench.planner.recall(bench.last.snapshot)
-    assert [names(lane.route) for lane in recalled.lanes] == [((), ("constant",))]
-
-
 def test_a_closed_lane_drains_until_its_grace_is_over(bench: Bench) -> None:
     bench.plan(**canary(1, 2))
     assert summary(bench.plan(**canary(1, 3)))[1:] == [("canary", 3, "open"), ("canary", 2, "draining")]

@@ -163,7 +163,7 @@ def test_a_shadow_that_cannot_sample_is_not_compared_with_samples(tmp_path: Path
     assert bench.outcomes() == {"agreed": 200, "incomparable": 200}
 
 
-@pytest.mark.parametrize("where", ["session", "guard"])
+@pytest.mark.parametrize("where", ["session", "safeguards"])
 def test_a_shadow_that_fails_is_known_to_the_log_alone(
     bench: Bench, where: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -23,11 +23,11 @@ NONE = -1
 
 @dataclass(slots=True, eq=False)
 class Bound:
-    """The constraints of one deployment on N rows. Made by `Constraints.bind`; nothing is computed before
-    it is asked for.
+    """The constraints of one deployment on N rows; made by `Constraints.bind`.
 
-    Everywhere actions are [N, *shape] as the environment takes them. That they are in the action space is
-    for others to see to: an action that there is not may keep all constraints.
+    Nothing is computed before it is asked for. Everywhere actions are [N, *shape] as the environment takes
+    them. That they are in the action space is for others to see to: an action that there is not may keep all
+    constraints. Only `shield` answers with nothing but actions that there are.
     """
 
     program: Program
@@ -60,7 +60,8 @@ class Bound:
 
     def permits(self, actions: Array) -> Rows:
         """Rows whose action violates nothing: [N]."""
-        return self.violated(actions) == NONE
+        permitted: Rows = self.violated(actions) == NONE
+        return permitted
 
     def margins(self, actions: Array) -> Numbers:
         """How far each action is from violating each constraint: [K, N], negative where it does.

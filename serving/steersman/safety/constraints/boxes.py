@@ -48,7 +48,7 @@ class Limits(Remembering):
 
     def clear_one(self, batch: Batch, action: Sequence[float]) -> bool:  # noqa: ARG002
         """By comparison."""
-        for value, (low, high) in zip(action, self._pairs, strict=True):
+        for value, (low, high) in zip(action, self._pairs, strict=True):  # noqa: SIM110  generators cost more
             if not low <= value <= high:
                 return False
         return True
@@ -95,18 +95,19 @@ class Rate(Remembering):
         if not elapsed <= self._longest_s:
             elapsed = self._longest_s if elapsed > self._longest_s else -1.0
         before = memory.previous.ravel().tolist()
-        for i, rate in self._each:
+        for i, rate in self._each:  # noqa: SIM110  generators cost more
             if not abs(action[i] - before[i]) <= elapsed * rate:
                 return False
         return True
 
     def limits(self, batch: Batch) -> tuple[Numbers, Numbers]:
-        """Around the action before; a hair within, so that what is between them passes `margin`."""
+        """Around the action before, and where rounding demands it a hair within: `margin` lets them pass."""
         before, steps = self._allowed(batch)
         before = before.astype(np.float64)
         with np.errstate(invalid="ignore"):
-            low = np.minimum(np.nextafter(before - steps, np.inf), before)
-            high = np.maximum(np.nextafter(before + steps, -np.inf), before)
+            low, high = before - steps, before + steps
+            low = np.where(before - low > steps, np.nextafter(low, np.inf), low)
+            high = np.where(high - before > steps, np.nextafter(high, -np.inf), high)
         if self._all_limited:
             return low, high
         return np.where(self._limited, low, -np.inf), np.where(self._limited, high, np.inf)
@@ -117,12 +118,15 @@ class Rate(Remembering):
         if memory is None:
             return self._start, self._steps(np.array([self._assumed_s]))
         elapsed = np.where(memory.known & (memory.elapsed_s >= 0), memory.elapsed_s, self._assumed_s)
-        before = np.where(memory.known[:, None], memory.previous.reshape(batch.rows, -1), self._start)
+        before = np.where(
+            memory.known[:, None], memory.previous.reshape(batch.rows, self._rates.shape[1]), self._start
+        )
         return before, self._steps(np.minimum(elapsed, self._longest_s))
 
     def _steps(self, elapsed: Numbers) -> Numbers:
         if self._all_limited:
-            return elapsed[:, None] * self._rates
+            steps: Numbers = elapsed[:, None] * self._rates
+            return steps
         with np.errstate(invalid="ignore"):  # no limit, after no time: still none
             return np.where(self._limited, elapsed[:, None] * self._rates, np.inf)
 
@@ -140,15 +144,11 @@ class Zone(Remembering):
         low, high = intervals(settings, action, where)
         self.elements = np.flatnonzero(np.isfinite(low) | np.isfinite(high))
         self.low, self.high = low[self.elements], high[self.elements]
-        self._faces = list(
-            zip(self.elements.tolist(), self.low.tolist(), self.high.tolist(), strict=True)
-        )
+        self._faces = list(zip(self.elements.tolist(), self.low.tolist(), self.high.tolist(), strict=True))
 
     def margin(self, batch: Batch, actions: Array) -> Numbers:  # noqa: ARG002
         """How far outside: of the element furthest out."""
-        sides = [
-            np.maximum(low - actions[:, i], actions[:, i] - high) for i, low, high in self._faces
-        ]
+        sides = [np.maximum(low - actions[:, i], actions[:, i] - high) for i, low, high in self._faces]
         furthest: Numbers = sides[0] if len(sides) == 1 else np.maximum.reduce(sides)
         return furthest
 

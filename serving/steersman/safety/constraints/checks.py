@@ -1,4 +1,4 @@
-"""What is checked of constraints when they are loaded: that they leave an action, and the fallback one of its own.
+"""What is checked of constraints at load: that they leave an action, and the fallback one of its own.
 
 More constraints allow less, so only the largest sets of conditions that can be true together are looked at.
 What is remembered of an episode is taken at its worst: budgets used up.
@@ -20,7 +20,7 @@ from steersman.safety.constraints.dwell import Dwell
 from steersman.safety.constraints.linear import Sums
 from steersman.safety.constraints.nearest import Region, nearest
 from steersman.safety.constraints.program import Constraint, Program
-from steersman.safety.constraints.reachability import Span, can_all_hold
+from steersman.safety.constraints.reachability import Span, can_all_hold, is_exact
 from steersman.safety.errors import SafetyError
 from steersman.safety.guard_settings import GuardSettings
 
@@ -45,7 +45,7 @@ def refuse_impossible(program: Program, contract: Contract, where: str) -> None:
     fixed = [each for each in program.constraints if _is_fixed(each)]
     for together in _largest_sets(fixed, contract, spans):
         conditions = [each.condition for each in together if each.condition]
-        sure = len({each.text for each in conditions}) <= 1 or _simple(conditions)
+        sure = len({each.text for each in conditions}) <= 1 or is_exact(conditions)
         if sure and not _leaves_something(together, contract):
             raise SafetyError(
                 f"{_names(together)} together leave no action" if len(together) > 1 else
@@ -62,7 +62,7 @@ def check_constants(
     *,
     where: str = "fallback",
 ) -> None:
-    """Refuse a fallback chain of which no constant keeps the constraints on some row that it may have to answer.
+    """Refuse a chain of which no constant keeps the constraints on some row that it may have to answer.
 
     Not to be asked where the deployment declares a safe action, or that such rows fail.
 
@@ -96,11 +96,21 @@ def _lacking(together: Sequence[Constraint], constants: Sequence[Array], contrac
     if not fitting:
         return f"where {_names(together)} {'apply' if len(together) > 1 else 'applies'}"
     for each in together:
-        if isinstance(each.kind, Rate):
+        # A constant that only a rate is against is approached, and to stay is always slow enough; unless
+        # other constraints come to apply that rule out where it stays.
+        if isinstance(each.kind, Rate) and not (each.shields and not any(map(_comes_and_goes, together))):
             return f"after every action: {each.name!r} limits how far it may be from the one before"
         if isinstance(each.kind, Dwell) and not each.kind.holds_any(fitting):
             return f"after every choice: {each.name!r} may demand that the one before is kept"
+    if isinstance(contract.action, BoxAction) and not _leaves_something(together, contract):
+        return f"where nothing is remembered: from its start, {_names(together)} leave no action"
     return None
+
+
+def _comes_and_goes(constraint: Constraint) -> bool:
+    """Whether it may rule out an action that it allowed a step before."""
+    kind = constraint.kind
+    return constraint.condition is not None or (isinstance(kind, Sums) and kind.observes)
 
 
 def _permitted(value: Array, together: Sequence[Constraint], contract: Contract) -> bool:
@@ -118,7 +128,7 @@ def _permitted(value: Array, together: Sequence[Constraint], contract: Contract)
 
 
 def _leaves_something(together: Sequence[Constraint], contract: Contract) -> bool:
-    """Whether some action keeps limits, zones and sums without features, or choices are left in each dimension."""
+    """Whether some action keeps what is fixed; of choices, whether each dimension has one left."""
     action = contract.action
     if not isinstance(action, BoxAction):
         allowed = np.ones(sum(action.mask_segments), np.bool_)
@@ -129,14 +139,15 @@ def _leaves_something(together: Sequence[Constraint], contract: Contract) -> boo
         return all(part.any() for part in parts)
     low, high = (limit.astype(action.dtype).astype(np.float64).ravel() for limit in bounds(action))
     for each in together:
-        if isinstance(each.kind, Limits):
-            low, high = np.maximum(low, each.kind.low[0]), np.minimum(high, each.kind.high[0])
-    sums = [each.kind for each in together if isinstance(each.kind, Sums)]
+        if isinstance(each.kind, (Limits, Rate)):
+            least, most = each.kind.limits(Batch(1, None, None))
+            low, high = np.maximum(low, least[0]), np.minimum(high, most[0])
+    sums = [each.kind for each in together if isinstance(each.kind, Sums) and not each.kind.observes]
     factors = np.concatenate([kind.factors for kind in sums] or [np.zeros((0, action.size))])
-    most = np.concatenate([kind.at_most for kind in sums] or [np.zeros(0)])
+    at_most = np.concatenate([kind.at_most for kind in sums] or [np.zeros(0)])
     zones = [each.kind for each in together if isinstance(each.kind, Zone)]
     start = np.clip(np.zeros(action.size), low, high)
-    return nearest(start, Region(low, high, factors, most, zones)) is not None
+    return nearest(start, Region(low, high, factors, at_most, zones)) is not None
 
 
 def _is_fixed(constraint: Constraint) -> bool:
@@ -182,11 +193,6 @@ def _in_order(some: Sequence[Constraint], constraints: Sequence[Constraint]) -> 
     return [each for each in constraints if each in some]
 
 
-def _simple(conditions: Sequence[object]) -> bool:
-    """Whether interval reasoning is exact for these, so that they are sure to be true together."""
-    return all(getattr(each, "text", "").count("(") == 0 and "||" not in getattr(each, "text", "") for each in conditions)
-
-
 def _declared(contract: Contract) -> list[Span]:
     return [
         (float(low), float(high))
@@ -197,7 +203,9 @@ def _declared(contract: Contract) -> list[Span]:
 
 def _not_rejected(contract: Contract, guard: GuardSettings) -> list[Span]:
     """What features of rows may be that the guard does not reject."""
-    spans = _declared(contract) if guard.bounds == "reject" else [(-np.inf, np.inf)] * len(_declared(contract))
+    spans = (
+        _declared(contract) if guard.bounds == "reject" else [(-np.inf, np.inf)] * len(_declared(contract))
+    )
     if guard.ranges_action != "reject":
         return spans
     for i, name in enumerate(feature_names(contract)):

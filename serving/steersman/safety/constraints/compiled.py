@@ -7,18 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from steersman.bundle.features import MAX_NAMED_FEATURES, feature_count, has_named_features
-from steersman.bundle.specs import BoxAction, Contract, feature_names
+from steersman.bundle.specs import ActionSpec, BoxAction, Contract, feature_names
 from steersman.safety.columns import Array, Features, Rows
 from steersman.safety.constraints.batch import Batch, Kind
 from steersman.safety.constraints.bound import Bound
 from steersman.safety.constraints.boxes import Limits, Rate, Zone
+from steersman.safety.constraints.checks import check_constants, refuse_impossible
 from steersman.safety.constraints.choices import Budget, Forbidden
 from steersman.safety.constraints.dwell import Dwell
 from steersman.safety.constraints.linear import Sums
 from steersman.safety.constraints.program import Constraint, Program
-from steersman.safety.constraints.settings import ConstraintSettings
+from steersman.safety.constraints.settings import KINDS, ConstraintSettings
 from steersman.safety.errors import SafetyError
 from steersman.safety.expressions import compile_condition
+from steersman.safety.guard_settings import GuardSettings
 from steersman.safety.memory import Fields, Memory
 
 BOX_KINDS = ("box", "rate", "forbid_zone", "linear")
@@ -53,7 +55,19 @@ class Constraints:
             raise SafetyError(f"{len(settings)} constraints", where=where, expected=f"at most {MOST}")
         _refuse_same_names(settings, where)
         found = [_compiled(each, contract, f"{where}[{i}]") for i, each in enumerate(settings)]
-        return cls(Program(found, contract.action))
+        program = Program(found, contract.action)
+        refuse_impossible(program, contract, where)
+        return cls(program)
+
+    def check_constants(
+        self, constants: Sequence[Array], contract: Contract, guard: GuardSettings, where: str = "fallback"
+    ) -> None:
+        """Refuse a fallback of whose constants none is permitted on some row; see `checks.check_constants`.
+
+        Raises:
+            SafetyError: There is such a row.
+        """
+        check_constants(self.program, constants, contract, guard, where=where)
 
     def fields(self) -> Fields:
         """What has to be remembered of an episode."""
@@ -142,14 +156,24 @@ def _require_names(contract: Contract, where: str) -> None:
 def _kind(settings: ConstraintSettings, contract: Contract, where: str) -> Kind:
     action = contract.action
     _require_space(settings.kind, is_box=isinstance(action, BoxAction), where=where)
-    if isinstance(action, BoxAction):
-        if settings.box is not None:
-            return Limits.compile(settings.box, action, where)
-        if settings.rate is not None:
-            return Rate(settings.rate, action, where)
-        if settings.forbid_zone is not None:
-            return Zone(settings.forbid_zone, action, where)
-        return Sums.compile(settings.linear or (), contract, where)
+    return (
+        _box_kind(settings, contract, action, where)
+        if isinstance(action, BoxAction)
+        else _choice_kind(settings, action, where)
+    )
+
+
+def _box_kind(settings: ConstraintSettings, contract: Contract, action: BoxAction, where: str) -> Kind:
+    if settings.box is not None:
+        return Limits.compile(settings.box, action, where)
+    if settings.rate is not None:
+        return Rate(settings.rate, action, where)
+    if settings.forbid_zone is not None:
+        return Zone(settings.forbid_zone, action, where)
+    return Sums.compile(settings.linear or (), contract, where)
+
+
+def _choice_kind(settings: ConstraintSettings, action: ActionSpec, where: str) -> Kind:
     if settings.dwell is not None:
         return Dwell(settings.name, settings.dwell, action, where)
     if settings.budget is not None:
@@ -160,8 +184,7 @@ def _kind(settings: ConstraintSettings, contract: Contract, where: str) -> Kind:
 def _require_space(kind: str, *, is_box: bool, where: str) -> None:
     if (kind in BOX_KINDS) == is_box:
         return
-    known = [each for each in ("box", "rate", "forbid", "forbid_zone", "dwell", "budget", "linear")]
-    fitting = [each for each in known if (each in BOX_KINDS) == is_box]
+    fitting = [each for each in KINDS if (each in BOX_KINDS) == is_box]
     found = "Box" if is_box else "discrete"
     raise SafetyError(
         f"{kind} does not apply to {found} actions", where=where, expected=f"one of {', '.join(fitting)}"

@@ -81,6 +81,14 @@ class Dwell(Remembering):
             allowed[:, first : first + width] = same | ~bound[:, i, None]
         return allowed
 
+    def holds_any(self, constants: Sequence[Array]) -> bool:
+        """Whether for every choice that may have to be kept one of these actions keeps it."""
+        if len(self._dimensions) > 1:  # of several dimensions any may have to be kept beside any other
+            return False
+        dimension = self._dimensions[0]
+        offered = {int(constant.ravel()[dimension]) for constant in constants}
+        return len(offered) == self._action.mask_segments[dimension]
+
     def update(self, memory: Memory, actions: Array, answered: Rows) -> None:
         """Goes on counting where the choice is the same, and begins anew where it is not."""
         cells = memory.cells[self._field]
@@ -96,7 +104,8 @@ class Dwell(Remembering):
 
     def _own(self, actions: Array) -> Array:
         """The choices of the dimensions meant, [N, dimensions]."""
-        return actions.reshape(len(actions), -1)[:, self._dimensions]
+        table = actions if actions.ndim == 2 else actions[:, None]
+        return table[:, self._dimensions]
 
     def _before(self, batch: Batch) -> tuple[Array, Numbers, Rows]:
         """The choices before, how long they were kept, and whether that is known or assumed."""

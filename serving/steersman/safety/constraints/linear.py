@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from math import isfinite
 
 import numpy as np
@@ -46,6 +47,7 @@ class Sums(Remembering):
             _rows(each, contract, f"{where}[{i}]" if len(settings) > 1 else where)
             for i, each in enumerate(settings)
         ]
+        import_module("daqp")  # it is needed by the first row that violates a sum: now is better than then
         factors, features, limits = zip(*(row for group in rows for row in group), strict=True)
         return cls(np.array(factors), np.array(features), np.array(limits))
 
@@ -78,6 +80,14 @@ class Sums(Remembering):
             for i, factor in own:
                 total += action[i] * factor
             if not left - total >= 0 or not isfinite(left):
+                return False
+        return True
+
+    def keeps(self, action: Numbers, spans: Sequence[tuple[float, float]]) -> bool:
+        """Whether an action [D] keeps every sum, whatever the features are within these spans."""
+        for own, observed, limit in self._sums:
+            worst = [max(factor * spans[i][0], factor * spans[i][1]) for i, factor in observed]
+            if not limit - sum(worst) - sum(action[i] * factor for i, factor in own) >= 0:
                 return False
         return True
 

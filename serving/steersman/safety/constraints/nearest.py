@@ -133,20 +133,25 @@ def _projected(wanted: Numbers, clipped: Numbers, region: Region) -> Numbers | N
     found, _, flag, _ = daqp.solve(
         np.eye(size), -aim, rows, *limits, primal_tol=TOLERANCE, dual_tol=TOLERANCE
     )
-    return clipped + scale * np.asarray(found) if flag == SOLVED else None
+    if flag != SOLVED:
+        return None
+    point: Numbers = np.clip(clipped + scale * np.asarray(found), region.low, region.high)
+    return point
 
 
 def typed(points: Numbers, low: Numbers, high: Numbers, dtype: str) -> Array:
-    """Points [N, D] as actions of this type, clipped and rounded into limits; without room they come out wrong."""
+    """Points [N, D] as actions of this type, clipped and rounded into their limits, where there is room."""
     kind = np.dtype(dtype)
     with np.errstate(all="ignore"):
         if not np.issubdtype(kind, np.floating):
             info = np.iinfo(kind) if kind != np.bool_ else np.iinfo(np.uint8)
             within = np.clip(np.rint(points), np.ceil(low), np.floor(high))
-            return np.nan_to_num(np.clip(within, info.min, info.max)).astype(kind)
-        found = np.clip(points, low, high).astype(kind)
+            whole: Array = np.nan_to_num(np.clip(within, info.min, info.max)).astype(kind)
+            return whole
+        found: Array = np.clip(points, low, high).astype(kind)
         found = np.where(found < low, np.nextafter(found, kind.type(np.inf)), found)
-        return np.where(found > high, np.nextafter(found, kind.type(-np.inf)), found)
+        lowered: Array = np.where(found > high, np.nextafter(found, kind.type(-np.inf)), found)
+    return lowered
 
 
 def hair(wanted: Numbers, region: Region, dtype: str) -> Numbers:

@@ -55,7 +55,7 @@ class Program:
         """Box actions as float64 [N, D], elements row-major, infinities as NaN; choices as they are."""
         if not self.is_box:
             return actions
-        flat = actions if actions.ndim == 2 else actions.reshape(len(actions), -1)
+        flat = actions if actions.ndim == 2 else actions.reshape(len(actions), self.low.shape[1])
         values = flat.astype(np.float64, copy=False)
         finite = np.isfinite(values)
         return values if all_true(finite) else np.where(finite, values, np.nan)
@@ -66,12 +66,12 @@ class Program:
             action = actions.ravel().tolist()
             if self.is_box and not all(map(isfinite, action)):
                 return False
-            for screen in self._screens:
+            for screen in self._screens:  # noqa: SIM110  generators cost more
                 if not screen.clear_one(batch, action):
                     return False
             return True
         values = self.elements(actions)
-        for screen in self._screens:
+        for screen in self._screens:  # noqa: SIM110
             if not screen.clear(batch, values):
                 return False
         return True

@@ -37,6 +37,22 @@ def can_all_hold(conditions: Sequence[Condition], names: Sequence[str], spans: S
     return all(_may(part, names, narrowed)[0] for part in parts)
 
 
+def is_exact(conditions: Sequence[Condition]) -> bool:
+    """Whether `can_all_hold` knows for sure: each condition is comparisons of a feature with a number."""
+    nodes = [part for each in conditions for part in _parts(parse(Source(each.text, "when")))]
+    return all(
+        isinstance(node, Operation)
+        and node.operator in FLIPPED
+        and any(isinstance(left, Feature) and _number(right) is not None for left, right in _both(node))
+        for node in nodes
+    )
+
+
+def _both(node: Operation) -> tuple[tuple[Node, Node], tuple[Node, Node]]:
+    left, right = node.operands
+    return (left, right), (right, left)
+
+
 def _parts(node: Node) -> list[Node]:
     if isinstance(node, Operation) and node.operator == "&&":
         return [part for operand in node.operands for part in _parts(operand)]
@@ -115,7 +131,7 @@ def _span(node: Node, names: Sequence[str], spans: Sequence[Span]) -> Span:
     if node.operator in {"+", "-"} and len(operands) == 2:
         (a, b), (c, d) = operands
         found = (a + c, b + d) if node.operator == "+" else (a - d, b - c)
-        return _outward(found) if found[0] == found[0] and found[1] == found[1] else (-inf, inf)  # noqa: PLR0124
+        return _outward(found) if found[0] == found[0] and found[1] == found[1] else (-inf, inf)
     return -inf, inf
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steersman.safety.columns import Array, Rows
-from steersman.safety.constraints.batch import Numbers
-from steersman.safety.constraints.nearest import Region, hair, nearest, typed
+from steersman.safety.constraints.nearest import hair, nearest, typed
 from steersman.safety.masks import Mask, permits
 
 if TYPE_CHECKING:
@@ -31,10 +30,8 @@ class Shield:
         action = self._program.action
         violated = self._bound.violated(wanted)
         kept = (violated < 0) & permits(mask, wanted, action) & self._exists(wanted)
-        if self._program.is_box:
-            found = self._nearest(wanted)
-        else:
-            found = self._most_wanted(wanted, mask, scores)
+        is_box = self._program.is_box
+        found = self._nearest(wanted) if is_box else self._most_wanted(wanted, mask, scores)
         found = np.where(_rows_of(kept, wanted), wanted, found).astype(action.dtype, copy=False)
         solved = self._bound.permits(found) & permits(mask, found, action) & self._exists(found)
         solved &= kept | ~self._refused(wanted)
@@ -65,26 +62,20 @@ class Shield:
         # Clipped, an action is the nearest within the limits: if it keeps sums and zones it is the answer.
         open_rows = ~self._bound.permits(found.reshape(wanted.shape)) & np.isfinite(points).all(axis=1)
         open_rows &= (low <= high).all(axis=1)
-        if np.count_nonzero(open_rows):
+        for factor in HAIRS:
             rows = np.flatnonzero(open_rows)
+            if not rows.size:
+                break
             part = self._bound.take(rows)
             for i, region in zip(rows, self._program.regions(part.batch), strict=True):
-                found[i] = self._within(points[i], region, found[i], self._bound.take(np.array([i])))
+                shrunk = region.shrunk(factor * hair(points[i], region, dtype))
+                point = nearest(points[i], shrunk)
+                open_rows[i] = point is not None  # without room for a hair there is none for more
+                if point is not None:
+                    found[i] = typed(point[None], low[i : i + 1], high[i : i + 1], dtype)[0]
+            tried = found[rows].reshape(-1, *self._program.action.shape)
+            open_rows[rows] &= ~(part.permits(tried) & self._exists(tried))
         return found.reshape(wanted.shape)
-
-    def _within(self, point: Numbers, region: Region, otherwise: Array, row: Bound) -> Array:
-        """The nearest point of a region as an action that the constraints permit."""
-        dtype = self._program.action.dtype
-        margin = hair(point, region, dtype)
-        for factor in HAIRS:
-            found = nearest(point, region.shrunk(factor * margin))
-            if found is None:
-                break
-            action = typed(found[None], region.low[None], region.high[None], dtype)
-            shaped = action.reshape(1, *self._program.action.shape)
-            if row.permits(shaped)[0] and self._exists(shaped)[0]:
-                return action[0]
-        return otherwise
 
     def _most_wanted(self, wanted: Array, mask: Mask | None, scores: Array | None) -> Array:
         rows, segments = len(wanted), self._program.action.mask_segments
@@ -94,7 +85,7 @@ class Shield:
         if mask is not None:
             allowed = allowed & mask
         start = getattr(self._program.action, "start", 0)
-        found = wanted.reshape(rows, -1).astype(np.int64)
+        found = wanted.reshape(rows, len(segments)).astype(np.int64)
         first = 0
         for i, width in enumerate(segments):
             part = slice(first, first + width)
@@ -125,7 +116,8 @@ def _best(wanted: NDArray[np.int64], allowed: Mask, scores: Array | None) -> NDA
 def _argmax(scores: Array, among: Mask) -> NDArray[np.intp]:
     """Column of the highest score among some, [N]; minus infinity is a score too."""
     highest = np.max(scores, axis=1, keepdims=True)
-    return np.argmax((scores == highest) & among, axis=1)
+    best: NDArray[np.intp] = np.argmax((scores == highest) & among, axis=1)
+    return best
 
 
 def _rows_of(rows: Rows, like: Array) -> NDArray[np.bool_]:

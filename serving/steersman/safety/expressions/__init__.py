@@ -21,8 +21,8 @@ What goes beyond CEL, so that people need not write `2.0` for 2:
 - `%` between doubles is C's `fmod` (the sign is the dividend's, as with CEL's `int`)
 - `abs`, `min` and `max` are functions of Steersman; NaN in any argument gives NaN
 
-What is left out of CEL: other types and their functions, lists elsewhere than after `in`, macros, hexadecimal and unsigned literals,
-order among booleans, and arithmetic on an `int` that a condition chooses.
+What is left out of CEL: other types and their functions, lists elsewhere than after `in`, macros, hexadecimal
+and unsigned literals, order among booleans, and arithmetic on an `int` that a condition chooses.
 """
 
 from steersman.safety.expressions.compiler import Condition, compile_condition

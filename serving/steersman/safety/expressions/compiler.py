@@ -74,7 +74,9 @@ def compile_tree(tree: Node, names: Sequence[str], source: Source) -> Condition:
     if typed.type is not Type.BOOL:
         hint = "Compare it, as in x > 0.0."
         raise source.error(0, "this is a number", expected="a condition (true or false)", hint=hint)
-    return Condition(source.text, tree, typed, sorted({_column(node, names, source) for node in _features(tree)}))
+    return Condition(
+        source.text, tree, typed, sorted({_column(node, names, source) for node in _features(tree)})
+    )
 
 
 def _features(node: Node) -> Iterator[Feature]:

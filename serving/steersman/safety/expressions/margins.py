@@ -1,9 +1,10 @@
 """How far a condition is from being something else: the quantitative meaning of a condition.
 
 A comparison's margin is the distance between its sides, positive where it holds; `&&` takes the smaller,
-`||` the larger, `!` the negative. The sign says whether the condition holds (at zero: either), and it does not
-change while no compared number moves by more than the margin. It is the robustness of A. Donzé and O. Maler,
-Robust Satisfaction of Temporal Logic over Real-Valued Signals (2010), without the temporal part.
+`||` the larger, `!` the negative. The sign says whether the condition holds (at zero: either), and it stays
+while the difference of no two compared numbers changes by as much as the margin. It is the robustness of
+A. Donzé and O. Maler, Robust Satisfaction of Temporal Logic over Real-Valued Signals (2010), without the
+temporal part.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The parts of a condition: which conditions it is made of, and the numbers that features are compared with."""
+"""The parts of a condition: the conditions that it is made of, and the numbers that it compares with."""
 
 from __future__ import annotations
 

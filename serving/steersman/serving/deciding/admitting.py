@@ -22,7 +22,15 @@ ORDER_CODES = np.array([REASON_CODE[Reason(reason)] for reason in ORDER_REASONS]
 """Codes of `Reason` by the codes that orders have."""
 _GUARD_CODES = np.array([REASON_CODE[Reason(reason)] for reason in GUARD_REASONS], np.int8)
 _ERRORS = np.array(
-    [REASON_CODE[reason] for reason in (Reason.MODEL_ERROR, Reason.MODEL_NON_FINITE, Reason.ACTION_MASKED)],
+    [
+        REASON_CODE[reason]
+        for reason in (
+            Reason.MODEL_ERROR,
+            Reason.MODEL_NON_FINITE,
+            Reason.ACTION_MASKED,
+            Reason.ACTION_OUT_OF_SPACE,
+        )
+    ],
     np.int8,
 )
 """What the model is to blame for."""
@@ -82,8 +90,8 @@ def guard(work: Work) -> None:
     known = work.failed if work.clean else work.failed.copy()
     work.edit()
     caught = ~verdicts.passed & ~known
-    first = caught & (work.reasons == 0)
-    work.reasons[first] = _GUARD_CODES[verdicts.codes[first]]
+    told = caught if work.orders is None else caught & ~work.orders.refused
+    work.reasons[told] = _GUARD_CODES[verdicts.codes[told]]
     work.guarded = caught
     work.unanswered |= ~verdicts.passed
     rejected = verdicts.rejected & caught

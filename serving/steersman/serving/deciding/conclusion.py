@@ -72,7 +72,8 @@ def _propensities(work: Work, log_probs: NDArray[np.float32]) -> NDArray[np.floa
     """Probability (density for Box) of the action, routing included; NaN for greedy and clipped ones."""
     if work.mode == "greedy":
         return column(work.columns.rows, np.nan, "float64")
-    propensities = _shares(work) * np.exp(log_probs.astype(np.float64))
+    with np.errstate(over="ignore"):
+        propensities = _shares(work) * np.exp(log_probs.astype(np.float64))
     if not work.clean:
         propensities[work.sources != _EXPLORATION] = np.nan
     spec = work.lane.contract.action

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _MESSAGES = {
     Reason.MODEL_ERROR: "the model could not be run",
     Reason.MODEL_NON_FINITE: "the model's output is not finite",
+    Reason.ACTION_OUT_OF_SPACE: "the model's action is not in the action space",
     Reason.ACTION_MASKED: "the model's action is not allowed by the mask",
     Reason.MASK_ALL_FALSE: "action_mask forbids every choice of a segment; expected one that is allowed",
     Reason.DEADLINE_TOO_NEAR: "the deadline leaves the model no time",

@@ -79,7 +79,7 @@ def _ask_chain(work: Work, asked: NDArray[np.intp]) -> None:
 
 
 def _give_up(work: Work, rows: NDArray[np.intp]) -> None:
-    """Rows without an answer get the declared safe action, or fail. An empty chain leaves why it was asked."""
+    """Rows without an answer get the safe action, or fail. An empty chain leaves why it was asked."""
     safe = work.lane.safeguards.safe_action
     if safe is not None:
         work.actions[rows] = safe

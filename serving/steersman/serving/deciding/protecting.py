@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,19 +18,33 @@ Array = NDArray[Any]
 
 
 def check_outputs(work: Work) -> None:
-    """Refuses answers of the model that are not finite, not sure enough, or that the mask forbids."""
+    """Refuses answers of the model that are no actions, not sure enough, or that the mask forbids."""
     if work.outputs is None:
         return
-    sound = _sound(work.outputs.get("distribution"), work.actions, work.lane.contract.action)
+    _check_actions(work, work.outputs)
+    _check_confidence(work, work.outputs)
+
+
+def _check_actions(work: Work, outputs: Mapping[str, Array]) -> None:
+    sound = _sound(outputs.get("distribution"), work.actions, work.lane.contract.action)
     if np.count_nonzero(sound) < sound.size:
         garbage = ~sound.reshape(len(sound), -1).all(axis=1)
         work.refuse(garbage & ~work.unanswered, Reason.MODEL_NON_FINITE)
+    if work.lane.limits is not None:
+        within = (work.actions >= work.lane.limits[0]) & (work.actions <= work.lane.limits[1])
+        if np.count_nonzero(within) < within.size:
+            outside = ~within.reshape(len(within), -1).all(axis=1)
+            work.refuse(outside & ~work.unanswered, Reason.ACTION_OUT_OF_SPACE)
+        return
     permitted = permits(work.columns.action_mask, work.actions, work.lane.contract.action)
     if np.count_nonzero(permitted) < len(permitted):
         work.refuse(~permitted & ~work.unanswered, Reason.ACTION_MASKED)
+
+
+def _check_confidence(work: Work, outputs: Mapping[str, Array]) -> None:
     confidence = work.lane.safeguards.confidence
     if confidence is not None:
-        low = confidence.low(work.outputs)
+        low = confidence.low(outputs)
         if low is not None and np.count_nonzero(low):
             work.refuse(low & ~work.unanswered, Reason.LOW_CONFIDENCE)
 

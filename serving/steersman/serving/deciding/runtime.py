@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from steersman.bundle.manifest import Manifest
 from steersman.bundle.reference import Reference
 from steersman.bundle.session import PolicySession
-from steersman.bundle.specs import Contract
+from steersman.bundle.specs import ActionSpec, BoxAction, Contract, bounds
 from steersman.monitoring.recorder import Recorder
 from steersman.safety.breaker import Breaker
 from steersman.safety.safeguards import Safeguards
@@ -22,6 +22,8 @@ from steersman.serving.rollout.snapshot import LaneRoute, Role
 from steersman.serving.rollout.tokens import HASH_BYTES, lane_hash
 
 Array = NDArray[Any]
+ROOM = 1e-5
+"""Share of a limit, or of 1, by which a continuous action may be beyond it: what parity of exports allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class LaneRuntime:
         recurrent: Whether the version keeps state between the steps of an episode.
         contract: Contract of the version.
         version: Its number.
+        limits: Lowest and highest action that a model may give, [*shape] each; None for choices.
         apart: Whether nobody gets its answers, so that nothing is kept from it or changed.
     """
 
@@ -91,6 +94,7 @@ class LaneRuntime:
     contract: Contract = field(init=False)
     version: int = field(init=False)
     apart: bool = field(init=False)
+    limits: tuple[Array, Array] | None = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lane", self.route.lane)
@@ -98,6 +102,7 @@ class LaneRuntime:
         object.__setattr__(self, "bundle", bytes.fromhex(self.loaded.digest)[:HASH_BYTES])
         object.__setattr__(self, "contract", self.loaded.contract)
         object.__setattr__(self, "version", self.loaded.manifest.version)
+        object.__setattr__(self, "limits", _limits(self.loaded.contract.action))
         object.__setattr__(self, "apart", self.route.role == "shadow")
         object.__setattr__(self, "recurrent", bool(self.loaded.contract.state))
 
@@ -110,6 +115,16 @@ class LaneRuntime:
     def buckets(self) -> tuple[int, int]:
         """Its buckets of the assignment, [first, end)."""
         return self.route.buckets
+
+
+def _limits(action: ActionSpec) -> tuple[Array, Array] | None:
+    """The space's limits and a little more: rescaling may miss them by a rounding, in SB3's `predict` as well."""
+    if not isinstance(action, BoxAction):
+        return None
+    low, high = bounds(action)
+    with np.errstate(over="ignore", invalid="ignore"):
+        room = ROOM * np.maximum(np.maximum(np.abs(low), np.abs(high)), 1.0)
+    return low - room, high + room
 
 
 def zero_actions(contract: Contract, rows: int) -> Array:

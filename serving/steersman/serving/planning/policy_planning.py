@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from steersman.bundle.errors import BundleNotFoundError, SteersmanError
 from steersman.bundle.specs import Contract, specs_difference
 from steersman.monitoring.blocks import Allocator, PlacedBlock
+from steersman.safety.checking import check_safety
 from steersman.safety.members import Aids
-from steersman.safety.safeguards import Safeguards
 from steersman.serving.counting import block_spec
 from steersman.serving.planning.catalog import Catalog, CheckedVersion
 from steersman.serving.planning.lanes import NO_BUCKETS, WantedLane, pinned_lanes, rollout_lanes, stable_lane
@@ -190,7 +190,8 @@ class PolicyPlanner:
                 hint="Compare it in a canary lane.",
             )
         settings = self._deployment.safety
-        Safeguards.compile(settings, theirs, found.references.get("greedy"), self.aids)
+        reference = found.references.get("greedy")
+        check_safety(settings, theirs, reference, self.aids, strict=self.strict)
         return found
 
     def _placed(self, wanted: WantedLane, checked: CheckedVersion) -> PlannedLane:

@@ -80,8 +80,9 @@ class Lines:
         return self._nearest(shorter) if shorter and shorter != path else None
 
     def _candidates(self, path: str) -> Iterator[str]:
-        """The paths that may be meant: rules may be a list, or a list within a mapping."""
+        """The paths that may be meant: rules may be a list, or a list within a mapping; a file, too."""
         whole = [path, f"{self.section}.{path}"] if self.section else [path]
+        whole += [path[path.index("[") :]] if "[" in path and "[0]" in self._spots else []
         for each in whole:
             yield each
             yield each.replace(".rules.rules[", ".rules[")

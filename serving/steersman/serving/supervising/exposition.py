@@ -46,7 +46,9 @@ def make_registry(
             more=lambda: chain(
                 rollout_series(director),
                 store_series(archive),
-                command_series(ordered(), served_policies(director.plan), unix_nanos(director.planner.clock())),
+                command_series(
+                    ordered(), served_policies(director.plan), unix_nanos(director.planner.clock())
+                ),
             ),
         )
     )

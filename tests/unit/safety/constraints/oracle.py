@@ -116,7 +116,10 @@ def dwell(settings, name, case, row, values):
     for i, (value, old) in enumerate(zip(values, memory.previous[row].ravel().tolist(), strict=True)):
         if value == old:
             continue
-        if "min_s" in settings and memory.now_s[row] - memory.cells[f"{name}.since"][row, i] < settings["min_s"]:
+        if (
+            "min_s" in settings
+            and memory.now_s[row] - memory.cells[f"{name}.since"][row, i] < settings["min_s"]
+        ):
             return True
         if "min_steps" in settings and memory.cells[f"{name}.steps"][row, i] < settings["min_steps"]:
             return True

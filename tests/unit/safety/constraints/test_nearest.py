@@ -62,10 +62,11 @@ def test_with_zones_nothing_on_a_grid_is_nearer(case):
 def test_where_the_grid_has_a_permitted_action_with_some_room_one_is_found(case):
     steps = np.linspace(-2, 2, 17)
     allowed = [np.array(point) for point in itertools.product(steps, repeat=case.actions.shape[1])]
-    actions, solved = case.bound.shield(case.actions, np.arange(case.rows))
+    _, solved = case.bound.shield(case.actions, np.arange(case.rows))
     for i in np.flatnonzero(~solved & np.isfinite(case.actions).all(axis=1)):
         refused = any(
-            each["then"] == "fallback" and oracle.violates(each, case, i, case.actions[i]) for each in case.data
+            each["then"] == "fallback" and oracle.violates(each, case, i, case.actions[i])
+            for each in case.data
         )
         if refused:
             continue
@@ -101,7 +102,10 @@ def test_zones_side_by_side_are_left_together():
 
 
 def test_a_zone_of_two_elements_is_left_by_either():
-    zone = {"name": "z", "forbid_zone": {"steer": {"low": -1, "high": 1}, "throttle": {"low": -1, "high": 0.5}}}
+    zone = {
+        "name": "z",
+        "forbid_zone": {"steer": {"low": -1, "high": 1}, "throttle": {"low": -1, "high": 0.5}},
+    }
     assert shielded([zone], [0.25, 0.25]) == [0.25, 0.5]
     assert shielded([zone], [-0.75, -0.25]) == [-1.0, -0.25]
     assert shielded([zone], [0.25, 1.0]) == [0.25, 1.0]

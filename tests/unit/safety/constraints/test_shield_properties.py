@@ -18,7 +18,9 @@ def test_what_is_violated_is_what_the_plain_definition_says(case):
     violated = case.bound.violated(case.actions)
     for i in range(case.rows):
         exists = oracle.exists(case.actions[i], case.contract.action)
-        if exists or not case.contract.mask_width:  # of choices that there are not, constraints may say anything
+        if (
+            exists or not case.contract.mask_width
+        ):  # of choices that there are not, constraints may say anything
             plain = [k for k, each in enumerate(case.data) if oracle.violates(each, case, i, case.actions[i])]
             assert violated[i] == (plain[0] if plain else -1)
 
@@ -103,9 +105,7 @@ def test_choices_allowed_are_exactly_those_that_violate_nothing(case):
     segments = case.contract.action.mask_segments
     start = getattr(case.contract.action, "start", 0)
     for i in range(case.rows):
-        permitted = [
-            np.flatnonzero(part) for part in np.split(allowed[i], np.cumsum(segments)[:-1])
-        ]
+        permitted = [np.flatnonzero(part) for part in np.split(allowed[i], np.cumsum(segments)[:-1])]
         if any(not len(part) for part in permitted):
             continue
         rng = np.random.default_rng(0)

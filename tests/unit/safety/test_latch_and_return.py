@@ -1,4 +1,4 @@
-"""Latch and return as state machines: their definitions, one episode at a time, with a clock of the test's."""
+"""Latch and return as state machines: their definitions, one episode at a time, with the test's own clock."""
 
 import numpy as np
 import pytest
