@@ -14,6 +14,23 @@ safety:
     training_range:               # leave out for no such check
       margin: 0.25                # share of the range seen in training that is added on both sides
       action: fallback
+    stuck:                        # sensors that never repeat themselves while they work; needs episode tokens
+      features: [pole_angular_velocity]
+      steps: 20                   # so many steps in a row may have exactly the same value
+      action: fallback
+    stale:                        # by the time of observation that the caller sends
+      max_age_s: 0.5              # in the past, or the future
+      missing: pass               # where it sends none: pass, fallback or reject
+      action: fallback
+    distance:                     # of all features together from training, by the bundle's reference
+      quantile: 0.99              # while all is as in training, at most 1 % of the ...
+      of: steps                   # ... steps are refused; or of the episodes have a step that is
+      action: fallback
+    confidence:                   # after the model; what falls short falls back
+      top_probability: 0.6        # of the likeliest choice; or max_entropy (nats), or q_margin
+
+  # After a fallback the episode stays with it for so many healthy steps in a row, and so long.
+  latch: {healthy: 10, min_s: 1.0}
 
   # Instead of the model. Members are asked in order; a row takes the first action that its mask permits.
   # A row to which none is permitted fails with `no_feasible_action`: nothing here overrides a mask.

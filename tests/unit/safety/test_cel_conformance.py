@@ -64,6 +64,8 @@ comparisons = (
     of("{0} {1} {2}", numbers, relations, numbers)
     | of("{0} {1} {2}", whole, relations, whole)
     | of("{0} {1} {2}", numbers, st.sampled_from(["<", "<=", ">", ">="]), integers)
+    | of("{0} in [{1}, {2}]", numbers, numbers, doubles)
+    | of("{0} in [{1}]", whole, integers)
     | st.sampled_from(["true", "false"])
 )
 conditions = st.recursive(

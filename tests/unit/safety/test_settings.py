@@ -1,11 +1,14 @@
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
 
+from steersman.bundle.joint import JointDistance
 from steersman.bundle.validation import SettingsError, validated
 from steersman.safety import settings as settings_module
+from steersman.safety.confidence import Confidence
 from steersman.safety.fallback import FallbackChain
 from steersman.safety.guard import Guard
 from steersman.safety.settings import SafetySettings
@@ -20,9 +23,12 @@ def examples():
 
 def test_the_documented_example_loads_and_fits_the_cart():
     safety = validated(SafetySettings, examples()[0]["safety"], where="example")
-    reference = reference_with([-2.0] * 4, [2.0] * 4)
+    limits = np.array([10.0])
+    joint = JointDistance(np.zeros(4), np.eye(4), np.array([0.99]), limits, limits)
+    reference = replace(reference_with([-2.0] * 4, [2.0] * 4), joint=joint)
     guard = Guard.compile(safety.guard, CART, reference)
     assert guard.check({}, np.array([[0.0, 0, 0, 0], [0, 0, 0.5, 0]])).passed.tolist() == [True, False]
+    assert Confidence.compile(safety.guard.confidence, CART).outputs == {"distribution"}
     chain = FallbackChain.compile(safety.fallback, CART)
     assert chain.names == ("lean", "constant", "preference")
     assert chain.answer(2, features=np.array([[0.0, 0, 0.3, 0], [0, 0, -0.3, 0]])).actions.tolist() == [1, 0]

@@ -156,6 +156,8 @@ def typed(points: Numbers, low: Numbers, high: Numbers, dtype: str) -> Array:
 
 def hair(wanted: Numbers, region: Region, dtype: str) -> Numbers:
     """By how much rounding an action to its type, and before that the program, can move each sum: [K]."""
+    if not len(region.most):
+        return region.most
     kind = np.dtype(dtype)
     way = np.max(np.abs(_brought_near(wanted, region) - np.clip(wanted, region.low, region.high)), initial=0)
     reach = np.maximum(np.abs(region.low), np.abs(region.high))

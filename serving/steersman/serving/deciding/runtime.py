@@ -118,7 +118,7 @@ class LaneRuntime:
 
 
 def _limits(action: ActionSpec) -> tuple[Array, Array] | None:
-    """The space's limits and a little more: rescaling may miss them by a rounding, in SB3's `predict` as well."""
+    """The space's limits and a little more: rescaling may miss them by a rounding, as in SB3's `predict`."""
     if not isinstance(action, BoxAction):
         return None
     low, high = bounds(action)

@@ -36,6 +36,12 @@ class _Alike:
     payloads: list[bytes] = field(default_factory=list)
     remaining_s: list[float | None] = field(default_factory=list)
 
+    def part(self, places: slice) -> _Alike:
+        """Some of them."""
+        return _Alike(
+            self.method, self.form, self.ids[places], self.payloads[places], self.remaining_s[places]
+        )
+
 
 class Reader:
     """Reads the requests of a batch. One thread calls it.
@@ -57,14 +63,11 @@ class Reader:
     def read(self, batch: NativeBatch, events: Sequence[Event], arrived_ns: int) -> None:
         """Puts calls into the batch, or answers them; one bad call fails alone."""
         alike: dict[int, _Alike] = {}
-        draining = self._draining()
-        for kept in self._books:
-            if kept is not None:
-                kept[1].turn()
+        books = self._open_books()
         for _, call_id, method_id, payload, _, details in events:
-            request, kept = payload or b"", self._books[method_id]
+            request, kept = payload or b"", books[method_id]
             form = None if kept is None else kept[1].find(request)
-            if kept is None or form is None or draining or _is_late(details):
+            if kept is None or form is None or _is_late(details):
                 self._read_one(batch, call_id, method_id, request, _details(details, arrived_ns))
                 continue
             group = alike.get(id(form))
@@ -76,27 +79,48 @@ class Reader:
         for group in alike.values():
             self._read_alike(batch, group, arrived_ns)
 
+    def _open_books(self) -> Sequence[tuple[DecisionMethod, FormBook] | None]:
+        """The books by method; none while requests are refused or a book is broken: then each is read."""
+        if self._draining():
+            return [None] * len(self._books)
+        try:
+            for kept in self._books:
+                if kept is not None:
+                    kept[1].turn()
+        except Exception:
+            log.exception("defect of a book of forms")
+            return [None] * len(self._books)
+        return self._books
+
     def _read_alike(self, batch: NativeBatch, group: _Alike, arrived_ns: int) -> None:
         """As many in one call as are decided in one go; a model's thread gathers by itself."""
         limits, total = self._reception.limits, len(group.ids)
         inline = self._reception.dispatcher.inline_rows(group.form.policy)
         most = max(min(inline, limits.max_rows, limits.max_waiting_rows, total), 1)
         for start in range(0, total, most):
-            part = slice(start, start + most)
-            ids, payloads = group.ids[part], group.payloads[part]
-            size = sum(map(len, payloads))
-            if (full := self._reception.admission.enter(size, len(ids))) is None:
-                deadline_ns = _deadline_ns(group.remaining_s[start], arrived_ns) if len(ids) == 1 else 0
-                call = group.form.read(payloads, arrived_ns, deadline_ns)
-                batch.add(ids, group.method, None, call, size)
-            elif len(ids) == 1:
-                batch.fail(ids[0], group.method.name, full)
-            else:
-                for place in range(start, start + len(ids)):
-                    one = slice(place, place + 1)
-                    alone = _Alike(group.method, group.form, group.ids[one], group.payloads[one])
-                    alone.remaining_s = group.remaining_s[one]
-                    self._read_alike(batch, alone, arrived_ns)
+            part = group.part(slice(start, start + most))
+            size = sum(map(len, part.payloads))
+            full = self._reception.admission.enter(size, len(part.ids))
+            if full is None:
+                self._add(batch, part, arrived_ns, size)
+            elif len(part.ids) == 1:
+                batch.fail(part.ids[0], part.method.name, full)
+            else:  # there is room for some of them
+                for place in range(len(part.ids)):
+                    self._read_alike(batch, part.part(slice(place, place + 1)), arrived_ns)
+
+    def _add(self, batch: NativeBatch, part: _Alike, arrived_ns: int, size: int) -> None:
+        """Requests that have been admitted, as one call. Of several that are decided at once none is late."""
+        deadline_ns = _deadline_ns(part.remaining_s[0], arrived_ns) if len(part.ids) == 1 else 0
+        try:
+            call = part.form.read(part.payloads, arrived_ns, deadline_ns)
+        except Exception:
+            log.exception("defect while reading calls", extra={"method": part.method.name})
+            self._reception.admission.leave(len(part.ids), size)
+            for call_id in part.ids:
+                batch.fail(call_id, part.method.name, defect())
+        else:
+            batch.add(part.ids, part.method, None, call, size)
 
     def _read_one(
         self, batch: NativeBatch, call_id: int, method_id: int, payload: bytes, details: RequestDetails

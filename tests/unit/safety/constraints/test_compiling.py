@@ -178,9 +178,8 @@ def test_constants_at_a_limit_keep_it():
     found.check_constants(constants([0.1, 0.0], contract=CAR), CAR, GuardSettings())
 
 
-def test_a_constant_may_be_approached_where_staying_is_always_allowed():
-    slow = {"name": "s", "rate": SLOW}
-    compiled([slow], CAR).check_constants(constants([1.0, 1.0], contract=CAR), CAR, GuardSettings())
+def test_a_constant_is_not_approached_where_staying_may_come_to_be_ruled_out():
+    slow = {"name": "s", "rate": {"max_per_s": 1, "start": 0, "assumed_step_s": 0.5}}
     level = {"name": "l", "linear": [{"terms": {"steer": 1, "speed": 1}, "at_most": 9}]}
     with pytest.raises(SafetyError, match="after every action: 's'"):
         compiled([slow, level], CAR).check_constants(constants([0.0, 0.0], contract=CAR), CAR, REJECTS)
