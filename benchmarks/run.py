@@ -19,6 +19,7 @@ from benchmarks.points import Driver, Point, Subject
 from benchmarks.policies import DEMO, REFERENCE, PolicyShape, publish
 from benchmarks.results import Results
 from benchmarks.rounds import Pace, measure_in_turn
+from benchmarks.safety_figures import measure_safety
 from benchmarks.servers import ECHO_MODULES, Server, echo, steersman
 from benchmarks.startup import measure_start
 from benchmarks.stream_load import stream_load
@@ -90,6 +91,8 @@ def _run_engine(plan: Plan, folder: Path, results: Results, tell: Tell) -> None:
             tell(f"engine, {shape.name}, batch {rows}")
             figures = measure_engine(engine, shape, rows, rounds=rounds, seconds=seconds)
             results.engine.append(figures)
+    tell("safety path")
+    results.safety += measure_safety(rounds=rounds, seconds=seconds)
 
 
 def _run_servers(plan: Plan, folder: Path, results: Results, tell: Tell) -> None:

@@ -90,7 +90,7 @@ class Recorder:
         MonitoringError: A reference does not fit the contract.
     """
 
-    __slots__ = ("_latency", "_latency_ns", "_margins", "_modes", "_view")
+    __slots__ = ("__weakref__", "_latency", "_latency_ns", "_margins", "_modes", "_view")
 
     def __init__(self, view: BlockView, references: Mapping[str, Reference], contract: Contract) -> None:
         self._view = view

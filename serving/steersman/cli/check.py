@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steersman.bundle.errors import UsageError
 from steersman.cli.calling import AsJson, print_facts
 from steersman.cli.deployments import print_rich_table
 from steersman.cli.trying import BundleOption, EntryPointOption, PolicyOption, Text, aids_of, contract_of
@@ -58,8 +57,6 @@ def check(
         return
     subject = Subject.of_compiled(compiled, contract)
     recorded = read_rows(rows, contract)
-    if not recorded.rows:
-        raise UsageError("there are no rows", where=str(rows))
     judged = judge(subject, recorded)
     names = compiled.constraints.names if compiled.constraints is not None else ()
     if as_json:

@@ -74,7 +74,8 @@ class DistanceCheck:
         if self.failing(given) is None:
             return ""
         with np.errstate(over="ignore", invalid="ignore"):
-            distance = float(np.sqrt(self.joint.squared_alone(given.features)[0]))
+            squared = np.nan_to_num(self.joint.squared_alone(given.features), nan=np.inf, posinf=np.inf)
+            distance = float(np.sqrt(squared[0]))
             shares = np.nan_to_num(self.joint.shares(given.features[0]))
         most = self.names[int(np.argmax(shares))]
         return (

@@ -91,6 +91,8 @@ class Safeguards:
         latch = None if settings.latch is None else Latch(settings.latch)
         bumpless = None if settings.return_ is None else Return.compile(settings.return_, contract)
         constraints = Constraints.compile(settings.constraints, contract) if settings.constraints else None
+        if constraints is not None and settings.safe_action is None and settings.unanswered is None:
+            constraints.check_constants(_constants(settings, contract), contract, settings.guard)
         fields: dict[str, tuple[str, tuple[int, ...]]] = {}
         for part in (guard, latch, bumpless, constraints):
             fields |= {} if part is None else dict(part.fields())
@@ -136,3 +138,13 @@ class Safeguards:
         if self.constraints is not None:
             self.constraints.update(memory, actions, course.answered)
         memory.cells[AT] = memory.now_s
+
+
+def _constants(settings: SafetySettings, contract: Contract) -> list[Array]:
+    """The actions that the chain ends in, whatever is observed."""
+    values = [
+        value
+        for member in settings.fallback.root
+        for value in (*(member.preference or ()), *(() if member.constant is None else (member.constant,)))
+    ]
+    return [parse_action(value, contract.action, "fallback") for value in values]

@@ -196,15 +196,15 @@ def test_a_member_that_does_not_fit_the_contract_is_refused(data, line):
         (
             [{"constant": 1, "preference": [1]}],
             (
-                "d.yaml: [0]: a member has exactly one of rules, entry_point, last_good_version, constant and preference, "
-                "found constant and preference"
+                "d.yaml: [0]: a member has exactly one of rules, entry_point, last_good_version, constant "
+                "and preference, found constant and preference"
             ),
         ),
         (
             [{"name": "x"}],
             (
-                "d.yaml: [0]: a member has exactly one of rules, entry_point, last_good_version, constant and preference, "
-                "found none"
+                "d.yaml: [0]: a member has exactly one of rules, entry_point, last_good_version, constant "
+                "and preference, found none"
             ),
         ),
         ([{"preference": []}], "d.yaml: [0]: preference lists no action"),

@@ -10,6 +10,7 @@ temporal part.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ class _Measure:
             if self._is_condition(node.operands[0]):
                 return np.where(self._value(node), np.inf, -np.inf)
             nearest = [-np.abs(left - item) for item in others]
-            return np.maximum.reduce(nearest) if nearest else np.asarray(-np.inf)
+            return reduce(np.maximum, nearest, np.asarray(-np.inf))
         apart = left - others[0]
         if node.operator in {"==", "!="}:
             return -np.abs(apart) if node.operator == "==" else np.abs(apart)

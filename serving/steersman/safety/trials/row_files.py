@@ -108,6 +108,8 @@ _READERS: dict[str, Callable[[bytes, Sequence[str]], Table]] = {
 
 
 def _recorded(table: Table, contract: Contract) -> Recorded:
+    if not all(len(column) for column in table.values()):
+        raise SafetyError("there are no rows")
     observations = _observations(table, contract)
     rows = len(next(iter(observations.values())))
     action = contract.action

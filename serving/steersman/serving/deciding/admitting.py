@@ -34,7 +34,7 @@ _ERRORS = np.array(
     np.int8,
 )
 """What the model is to blame for."""
-_NOT_ASKED = np.array(
+SAY_NOTHING = np.array(
     [
         REASON_CODE[reason]
         for reason in (
@@ -53,7 +53,7 @@ _NOT_ASKED = np.array(
     ],
     np.int8,
 )
-"""Rows that say nothing of the version."""
+"""Reasons of rows that say nothing of the version."""
 
 
 def take_episodes(work: Work, episodes: Sequence[EpisodeRow]) -> None:
@@ -119,7 +119,7 @@ def ask_breaker(work: Work) -> None:
     breaker = work.lane.breaker
     if breaker is None or work.lane.apart:
         return
-    admitted = breaker.admits(work.columns.rows)
+    admitted = work.admitted = breaker.admits(work.columns.rows)
     if admitted is not None:
         work.refuse(~admitted & ~work.unanswered, Reason.BREAKER_OPEN)
 
@@ -139,7 +139,9 @@ def tell_breaker(work: Work, seconds: float) -> None:
     if work.clean:
         breaker.note(work.columns.rows, late=work.columns.rows if is_late else 0)
         return
-    asked = ~np.isin(work.reasons, _NOT_ASKED)
+    asked = ~np.isin(work.reasons, SAY_NOTHING)
+    if work.admitted is not None:
+        asked &= work.admitted
     rows = int(np.count_nonzero(asked))
     errors = int(np.count_nonzero(asked & np.isin(work.reasons, _ERRORS)))
     guarded = 0 if work.guarded is None else int(np.count_nonzero(asked & work.guarded))

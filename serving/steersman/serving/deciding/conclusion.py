@@ -126,7 +126,7 @@ def record(work: Work, kept: NDArray[np.bool_] | None = None) -> None:
         columns = {name: _kept(name, column, kept) for name, column in columns.items()}
         rows = int(np.count_nonzero(kept))
     recorder = work.lane.recorder
-    assumed = 0 if work.bound is None or kept is not None else work.bound.assumed
+    assumed = _assumed(work, kept)
     recorder.record(Rows(mode=work.mode, assumed=assumed, **columns))
     recorder.record_latency("infer", work.infer_s, rows)
     recorder.record_latency("protect", work.protect_s, rows)
@@ -146,6 +146,13 @@ def _constrained(work: Work) -> dict[str, Any]:
         "shielded_by": work.shielded_by,
         "members": work.members,
     }
+
+
+def _assumed(work: Work, kept: NDArray[np.bool_] | None) -> int:
+    """Rows that constraints judged without knowing what was before."""
+    if work.bound is None:
+        return 0
+    return work.bound.assumed if kept is None else work.bound.take(kept).assumed
 
 
 def _kept(name: str, column: Any, kept: NDArray[np.bool_]) -> Any:

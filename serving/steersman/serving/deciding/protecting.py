@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from steersman.bundle.specs import ActionSpec, BoxAction
 from steersman.safety.masks import permits
+from steersman.serving.deciding.admitting import SAY_NOTHING
 from steersman.serving.deciding.work import Work
 from steersman.serving.decision import REASON_CODE, SOURCE_CODE, Intervention, Reason, Source
 
@@ -64,7 +65,10 @@ def hold_latched(work: Work) -> None:
     """Episodes that lately fell back stay with their fallback until the policy has been healthy for long."""
     if work.memory is None:
         return
-    work.healthy = np.ones(work.columns.rows, np.bool_) if work.clean else ~work.unanswered
+    if work.clean:
+        work.healthy = np.ones(work.columns.rows, np.bool_)
+    else:
+        work.healthy = ~work.unanswered | np.isin(work.reasons, SAY_NOTHING)
     latch = work.lane.safeguards.latch
     if latch is not None:
         held = latch.holds(work.memory, work.healthy)
@@ -103,6 +107,8 @@ def shield(work: Work) -> None:
     unsolved = np.zeros(work.columns.rows, np.bool_)
     unsolved[rows[~solved]] = True
     work.refuse(unsolved, Reason.CONSTRAINT_VIOLATED)
+    if work.healthy is not None:
+        work.healthy &= ~unsolved
     work.shielded_by = np.full(work.columns.rows, -1, np.int8)
     work.shielded_by[done] = violated[done]
     margins = bound.margins(before)

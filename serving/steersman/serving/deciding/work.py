@@ -66,7 +66,8 @@ class Work:
         orders: What people ordered for these rows; None for nothing.
         bound: What constraints ask of the rows; None where there are none, or they were not reached.
         guarded: [N], rows that the guard did not let pass; None for no row.
-        healthy: [N], rows on which the policy could have answered; None where nobody asks.
+        admitted: [N], rows that the breaker let through; None for all.
+        healthy: [N], rows on which nothing was wrong with the policy; None where nobody asks.
         eased: [N], rows whose action is still going over to the policy's; None for no row.
         violated: [N] position of the first constraint that the policy's action violated, -1 for none; None
             for no row.
@@ -96,6 +97,7 @@ class Work:
     orders: Orders | None = None
     bound: Bound | None = None
     guarded: NDArray[np.bool_] | None = None
+    admitted: NDArray[np.bool_] | None = None
     healthy: NDArray[np.bool_] | None = None
     eased: NDArray[np.bool_] | None = None
     violated: NDArray[np.int8] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from weakref import WeakSet
 
 from steersman.monitoring.recorder import Recorder
 from steersman.safety.breaker import Breaker
@@ -24,7 +25,7 @@ class VersionBreakers:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._breakers = Breakers(clock, self._told)
-        self._recorders: dict[tuple[str, str], Recorder] = {}
+        self._recorders: dict[tuple[str, str], WeakSet[Recorder]] = {}
 
     def of(
         self, policy: str, digest: str, settings: BreakerSettings | None, recorder: Recorder
@@ -35,13 +36,13 @@ class VersionBreakers:
             policy: Name of the policy.
             digest: Digest of the version.
             settings: From the deployment.
-            recorder: Of the lane; what the breaker does is counted in the lane that asked last.
+            recorder: Of the lane; what the breaker does is counted in every lane of the version.
         """
         if settings is None:
             recorder.show_breaker(None)
             return None
         breaker = self._breakers.of(policy, digest, settings)
-        self._recorders[policy, digest] = recorder
+        self._recorders.setdefault((policy, digest), WeakSet()).add(recorder)
         recorder.show_breaker(str(breaker.state))
         return breaker
 
@@ -57,7 +58,5 @@ class VersionBreakers:
                 "why": told.why,
             },
         )
-        recorder = self._recorders.get((policy, digest))
-        if recorder is not None:
+        for recorder in list(self._recorders.get((policy, digest), ())):
             recorder.record_transition(str(told.before), str(told.after))
-            recorder.show_breaker(str(told.after))

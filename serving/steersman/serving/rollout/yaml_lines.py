@@ -82,7 +82,7 @@ class Lines:
     def _candidates(self, path: str) -> Iterator[str]:
         """The paths that may be meant: rules may be a list, or a list within a mapping; a file, too."""
         whole = [path, f"{self.section}.{path}"] if self.section else [path]
-        whole += [path[path.index("[") :]] if "[" in path and "[0]" in self._spots else []
+        whole.append(re.sub(r"^(rules|cases)(?=\[)|^rules\.", "", path))  # a file of rules or cases is one
         for each in whole:
             yield each
             yield each.replace(".rules.rules[", ".rules[")
