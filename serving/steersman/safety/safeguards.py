@@ -83,7 +83,7 @@ class Safeguards:
             aids: What members of the fallback chain need of this process.
 
         Raises:
-            SafetyError: Something does not fit the policy; the line says what, where, and what would be right.
+            SafetyError: Something does not fit the policy; it says what, where, and what would be right.
         """
         guard = Guard.compile(settings.guard, contract, reference)
         floors = settings.guard.confidence

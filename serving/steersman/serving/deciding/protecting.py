@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steersman.bundle.specs import ActionSpec, BoxAction
+from steersman.safety.constraints import Bound
 from steersman.safety.masks import permits
 from steersman.serving.deciding.admitting import SAY_NOTHING
 from steersman.serving.deciding.work import Work
@@ -82,24 +83,22 @@ def shield(work: Work) -> None:
     _ease_back(work)
     if constraints is None or work.lane.apart:
         return
-    bound = constraints.bind(work.features, work.memory, work.columns.rows)
-    work.bound = bound
+    work.bound = bound = constraints.bind(work.features, work.memory, work.columns.rows)
     if work.outputs is None:
         return
     violated = bound.violated(work.actions)
-    wrong = violated >= 0
-    if not work.clean:
-        wrong &= ~work.unanswered
-    if not np.count_nonzero(wrong):
-        return
-    work.edit()
-    rows = np.flatnonzero(wrong)
-    work.violated = np.where(wrong, violated, -1).astype(np.int8)
-    actions, solved = bound.shield(
-        work.actions, rows, work.columns.action_mask, work.outputs.get("distribution")
-    )
-    done = rows[solved]
+    wrong = violated >= 0 if work.clean else (violated >= 0) & ~work.unanswered
+    if np.count_nonzero(wrong):
+        work.edit()
+        work.violated = np.where(wrong, violated, -1).astype(np.int8)
+        _make_permitted(work, bound, np.flatnonzero(wrong))
+
+
+def _make_permitted(work: Work, bound: Bound, rows: NDArray[np.intp]) -> None:
+    """Replaces the actions of rows that violate a constraint, or refuses them."""
     before = work.actions
+    actions, solved = bound.shield(before, rows, work.columns.action_mask, _distribution(work))
+    done = rows[solved]
     work.actions = before.copy()
     work.actions[done] = actions[solved]
     work.sources[done] = SOURCE_CODE[Source.SHIELD]
@@ -109,11 +108,22 @@ def shield(work: Work) -> None:
     work.refuse(unsolved, Reason.CONSTRAINT_VIOLATED)
     if work.healthy is not None:
         work.healthy &= ~unsolved
+    _note_shielded(work, bound, before, done)
+
+
+def _distribution(work: Work) -> Array | None:
+    return None if work.outputs is None else work.outputs.get("distribution")
+
+
+def _note_shielded(work: Work, bound: Bound, before: Array, rows: NDArray[np.intp]) -> None:
+    constraints = work.lane.safeguards.constraints
+    if constraints is None or work.violated is None or not len(rows):
+        return
     work.shielded_by = np.full(work.columns.rows, -1, np.int8)
-    work.shielded_by[done] = violated[done]
+    work.shielded_by[rows] = work.violated[rows]
     margins = bound.margins(before)
-    for row in done.tolist():
-        index = int(violated[row])
+    for row in rows.tolist():
+        index = int(work.violated[row])
         work.interventions.append(
             Intervention(
                 row=row,
