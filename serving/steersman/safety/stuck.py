@@ -86,7 +86,7 @@ class StuckCheck:
         """Remembers this step's values."""
         values, cells = features.take(self.columns, axis=1), memory.cells
         runs: NDArray[np.uint32] = cells[self._runs] * (values == cells[self._values]) + _ONE
-        cells[self._runs] = np.minimum(runs, np.uint32(self.steps))  # that is too many; more cannot matter
+        cells[self._runs] = np.minimum(runs, np.uint32(self.steps))  # one more would be too many anyway
         cells[self._values] = values
 
     def _stuck(self, memory: Memory, features: Features) -> NDArray[np.bool_]:

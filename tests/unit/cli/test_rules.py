@@ -241,7 +241,6 @@ def test_a_deployment_that_fits_is_told_so(check: Run) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "line"),
     [
-        ("    - preference: [left, right]\n", "", "deployment.yaml:7: safety.fallback[0]: the chain ends"),
         ("[left, right]", "[right]", "deployment.yaml:6: safety.fallback: no constant of the chain"),
         ("forbid: [right]", "forbid: [left, right]", "deployment.yaml:4: safety.constraints: constraint"),
         ("forbid: [right]", "box: {low: 0}", "deployment.yaml:5: safety.constraints[0].box: box does not"),
@@ -256,6 +255,19 @@ def test_a_deployment_that_does_not_fit_is_refused(
     done = check()
     assert done.status == 2
     assert line in done.err
+
+
+def test_a_chain_needs_an_end(check: Run, files: Path) -> None:
+    edit(files, "deployment.yaml", "    - preference: [left, right]\n", "")
+    edit(
+        files,
+        "deployment.yaml",
+        "  constraints:\n    - {name: wall, when: cart_position > 2.0, forbid: [right]}\n",
+        "",
+    )
+    assert "deployment.yaml:5: safety.fallback[0]: the chain ends in rules" in check().err
+    edit(files, "deployment.yaml", "safety:", "safety:\n  unanswered: fail")
+    assert check().status == 0
 
 
 def as_arrays(text: str) -> dict[str, Any]:
@@ -335,6 +347,7 @@ def test_rates_are_judged_with_the_step_before(steersman: Steersman, files: Path
             """\
             policy: car
             safety:
+              unanswered: fail
               constraints:
                 - {name: slew, rate: {max_per_s: 2.0, start: 0.0, assumed_step_s: 0.1}}
             """

@@ -52,6 +52,14 @@ def test_the_stated_rates_hold_in_new_episodes(alike):
     assert 0.06 < np.mean(beyond_episodes) < 0.13  # 0.1 stated
 
 
+def test_the_rate_holds_where_the_sample_is_small_for_its_features():
+    rng, rates = np.random.default_rng(12), []
+    for _ in range(20):
+        joint = measured([rng.normal(size=(3, 20)) for _ in range(40)])
+        rates.append(np.mean(np.sqrt(joint.squared(rng.normal(size=(500, 20)))) > joint.limit(0.9, "steps")))
+    assert 0.05 < np.mean(rates) < 0.12  # 0.1 stated
+
+
 def test_steps_that_go_together_are_told_from_those_that_do_not():
     rng = np.random.default_rng(3)
     joint = measured(simulated(rng, 60))
@@ -102,6 +110,13 @@ def test_steps_that_repeat_one_another_count_as_one():
     once = [rng.normal(size=20) for _ in range(30)]
     many = [np.repeat(d, 10) for d in once]
     assert independent_steps(many) < 1.5 * independent_steps(once) <= 1.5 * 600
+
+
+def test_no_limit_hangs_on_a_single_episode():
+    distances = [np.full(100, float(n)) for n in range(30)]
+    assert left_out_rate(distances, 0) <= 0.05  # it looks good enough
+    assert step_limit(distances, 0.95) == math.inf
+    assert step_limit(distances, 0.9) < math.inf
 
 
 def test_quantiles_beyond_what_the_episodes_tell_have_no_limit():

@@ -94,7 +94,7 @@ STATIC = frozenset({"never_two", "not_zero_far_right", "torque", "tight", "zone"
 
 
 def check(
-    kit: Kit, policy: str, safety: dict[str, Any], decisions: Decisions, observed: Any, masks: Any
+    kit: Kit, policy: str, decisions: Decisions, *, safety: dict[str, Any], observed: Any, masks: Any
 ) -> None:
     """No action that left breaks its mask or a constraint, but for the declared safe action."""
     contract = kit.engine.routing.ready(policy).stable.contract
@@ -143,7 +143,7 @@ def test_choices_keep_mask_and_constraints(
         with model(made, "toy", behaviour):
             (decisions,) = made.engine.decide([call])
         assert isinstance(decisions, Decisions)
-        check(made, "toy", safety, decisions, observed, masks)
+        check(made, "toy", decisions, safety=safety, observed=observed, masks=masks)
         before, tokens = tokens, decisions.episode_tokens
         tokens = [new or old for new, old in zip(tokens, before or [b""] * len(names), strict=True)]
         made.now += 0.1
@@ -182,7 +182,7 @@ def test_continuous_actions_keep_constraints(
         with model(made, "cont", behaviour if step else "raises"):
             (decisions,) = made.engine.decide([call])
         assert isinstance(decisions, Decisions)
-        check(made, "cont", safety, decisions, observed, None)
+        check(made, "cont", decisions, safety=safety, observed=observed, masks=None)
         for row, source in enumerate(decisions.sources):
             moved = SOURCES[source] not in {"none", "safe_action"}
             if slew and moved and row in last:

@@ -54,12 +54,25 @@ def explain_failures(work: Work) -> list[RowError]:
 def _row_error(work: Work, row: int) -> RowError:
     reason = REASONS[work.reasons[row]]
     cause = reason if work.causes is None else REASONS[work.causes[row]]
-    message = _by_constraint(work, row, cause) or _MESSAGES.get(cause) or _by_guard(work, row, cause)
+    message = (
+        _by_confidence(work, row, cause)
+        or _by_constraint(work, row, cause)
+        or _MESSAGES.get(cause)
+        or _by_guard(work, row, cause)
+    )
     if reason is Reason.NO_FEASIBLE_ACTION:
         return RowError(row, reason, f"{message}; nothing that the fallback offers is allowed here")
     if not work.lane.safeguards.fallback.names and cause not in _NO_MATTER_WHAT:
         message += "; the deployment declares no fallback"
     return RowError(row, reason, message, _retryable(cause))
+
+
+def _by_confidence(work: Work, row: int, cause: Reason) -> str:
+    """How sure the policy is, and how sure it should be."""
+    confidence = work.lane.safeguards.confidence
+    if cause is not Reason.LOW_CONFIDENCE or confidence is None or work.outputs is None:
+        return ""
+    return confidence.explain(row, work.outputs)
 
 
 def _by_constraint(work: Work, row: int, cause: Reason) -> str:

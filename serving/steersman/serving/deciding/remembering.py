@@ -64,7 +64,10 @@ def _unpacked(
     fits = np.array([len(row.action) == size for row in episodes], np.bool_)
     data = b"".join(row.action if fit else bytes(size) for row, fit in zip(episodes, fits, strict=True))
     previous = np.frombuffer(data, dtype).reshape(len(episodes), *action.shape)
-    return cells, known & fits, previous
+    known &= fits
+    if np.count_nonzero(known) < len(known):
+        cells[~known] = np.zeros((), cells.dtype)
+    return cells, known, previous
 
 
 def remember(work: Work) -> list[bytes] | None:
