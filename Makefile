@@ -84,6 +84,10 @@ demo-check: $(INSTALLED) ## run the demo, and compare what it prints with the RE
 	@$(BIN)/steersman demo $(ARGS) | tee build/demo.txt
 	@$(BIN)/python tools/readme_demo.py build/demo.txt
 
+.PHONY: example
+example: $(INSTALLED) ## train, serve and drive a pump with and without the shield; build/example/pump.png
+	@$(BIN)/python examples/pump/run.py $(ARGS)
+
 .PHONY: export-coverage
 export-coverage: $(INSTALLED) ## train and export models of every kind, write docs/export-coverage.md
 	@$(BIN)/python -m tools.export_coverage $(ARGS)

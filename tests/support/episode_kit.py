@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from steersman.monitoring.blocks import BlockView
 from steersman.monitoring.counters import Segment, Slot
 from steersman.serving.clock import utc_now
 from steersman.serving.counting import counters_layout
@@ -14,6 +15,7 @@ from steersman.serving.deciding.call import Call
 from steersman.serving.deciding.engine import Engine
 from steersman.serving.deciding.episodes import EpisodeKeeper
 from steersman.serving.decision import REASONS, Decisions, Reason
+from steersman.serving.loading.breaking import VersionBreakers
 from steersman.serving.loading.loader import Loader
 from steersman.serving.planning.plan import Before
 from steersman.serving.planning.planner import Planner
@@ -59,7 +61,8 @@ class EpisodeKit:
         self._planner = Planner(
             root / "bundles", {}, (), self._segment.allocator(), clock=self._date, grace_s=GRACE_S
         )
-        self._loader = Loader(Slot.open(self._segment.path, 0).block, root)
+        breakers = VersionBreakers(lambda: self.now)
+        self._loader = Loader(Slot.open(self._segment.path, 0).block, root, breakers=breakers)
         self._before = Before()
         self.engine = Engine(SALT, EpisodeKeeper(TokenCodec(keyring), TTL_S, lambda: self.now))
         self.deploy(deployment or {})
@@ -88,6 +91,11 @@ class EpisodeKit:
             for name, count in zip(placed.spec.assigned_by, counted, strict=True):
                 found[name] = found.get(name, 0) + count
         return {name: count for name, count in found.items() if count}
+
+    def counts(self, lane: str = "stable") -> BlockView:
+        """What has been counted in a lane."""
+        placed = next(found.placed for found in self._before.lanes if found.route.lane == lane)
+        return self._segment.total(placed)
 
     def _date(self) -> datetime:
         return self._begun + timedelta(seconds=self.now - 1_700_000_000.0)

@@ -35,6 +35,7 @@ def serve(  # cap: parameters, one for each setting
     tokens: options.Tokens = None,
     trusted_keys: options.TrustedKeys = None,
     require_signature: options.RequireSignature = None,
+    allow_entry_points: options.AllowEntryPoints = None,
     max_rows: options.MaxRows = None,
     max_message_bytes: options.MaxMessageBytes = None,
     max_calls: options.MaxCalls = None,

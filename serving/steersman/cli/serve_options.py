@@ -71,6 +71,12 @@ RequireSignature = Annotated[
         show_default="if a key is trusted",
     ),
 ]
+AllowEntryPoints = Annotated[
+    list[str] | None,
+    _who(
+        "--allow-entry-point", help="Python function that fallback chains may call."
+    ),
+]
 
 MaxRows = Annotated[int | None, _limit(help="Rows of a call.", show_default="4096")]
 MaxMessageBytes = Annotated[int | None, _limit(help="Bytes of a request.", show_default="4194304")]

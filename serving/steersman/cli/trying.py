@@ -124,10 +124,14 @@ def aids_of(entry_points: list[str] | None) -> Aids:
 
 def action_text(action: Any, contract: Contract) -> str:
     """An action on a terminal, choices by name where they have one."""
+    import numpy as np
+
     if action is None:
         return "-"
     names, start = getattr(contract.action, "names", ()), getattr(contract.action, "start", None)
     value = action.tolist()
+    if action.dtype.kind == "f":
+        return str(np.vectorize(lambda number: float(f"{number:.6g}"), otypes=[float])(action).tolist())
     if start is not None and names and 0 <= value - start < len(names):
         return f"{value} ({names[value - start]})"
     return str(value)

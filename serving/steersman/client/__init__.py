@@ -10,6 +10,7 @@ Example:
             env.step(decision.action)
 
 Needs numpy, grpcio and protobuf, and nothing else of Steersman than the wire contract, `steersman.v1`.
+The exception is `steersman.client.local_check`, which is not imported here: it needs the extra `check`.
 """
 
 from steersman.client.aio import (
@@ -20,6 +21,7 @@ from steersman.client.aio import (
     AsyncPolicyStream,
 )
 from steersman.client.blocking import ActStream, Episode, Policy, PolicyClient, PolicyStream
+from steersman.client.checking import ActionCheck
 from steersman.client.coalescing import Coalesce
 from steersman.client.decision import Action, Decision, Decisions, Intervention, RowError, Source
 from steersman.client.description import (
@@ -46,15 +48,18 @@ from steersman.client.errors import (
     ServerUnavailableError,
     TlsError,
     UnauthenticatedError,
+    UnsafeActionError,
 )
 from steersman.client.outcomes import EpisodeEnd, Outcome, OutcomeError, OutcomeReport
 from steersman.client.plain_values import plain
+from steersman.client.refusals import UnsafeRow
 from steersman.client.replicas import Health, ReplicaStatus
 from steersman.client.requests import EpisodeState, Evidence, Observation
 
 __all__ = [
     "ActStream",
     "Action",
+    "ActionCheck",
     "ActionKind",
     "ActionSpec",
     "Ambient",
@@ -99,6 +104,8 @@ __all__ = [
     "Source",
     "TlsError",
     "UnauthenticatedError",
+    "UnsafeActionError",
+    "UnsafeRow",
     "VersionState",
     "plain",
 ]

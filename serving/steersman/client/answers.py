@@ -27,7 +27,11 @@ from steersman.v1 import policy_pb2 as pb
 _ID_BYTES = 16
 _SOURCES: dict[int, Source] = {
     pb.SOURCE_UNSPECIFIED: Source.NONE,
-    **{pb.Source.Value(f"SOURCE_{s.name}"): s for s in Source if s not in {"none", "unknown"}},
+    **{
+        pb.Source.Value(f"SOURCE_{s.name}"): s
+        for s in Source
+        if s not in {"none", "local_fallback", "unknown"}
+    },
 }
 
 

@@ -9,6 +9,7 @@ import grpc
 
 from steersman.client.calls import ClientCalls
 from steersman.client.channel import ChannelOption
+from steersman.client.checking import ActionCheck
 from steersman.client.coalescing import Coalesce, coalescer
 from steersman.client.core import Caller
 from steersman.client.description import Mode
@@ -90,9 +91,19 @@ class PolicyClient(Blocking[ClientCalls]):
         mode: Mode = "greedy",
         version: Version | None = None,
         evidence: Sequence[Evidence] = (),
+        check: ActionCheck | None = None,
     ) -> Policy:
-        """A handle of one policy, with how its actions are usually wanted."""
-        return Policy(PolicyCalls(self._calls, name, Ask(mode, version, evidence)), self._driver)
+        """A handle of one policy, with how its actions are usually wanted.
+
+        Args:
+            name: Name of the policy.
+            mode: "greedy" or "sampled".
+            version: A version, or a label such as "champion", instead of the one that routing would choose.
+            evidence: What is wanted beside the action: any of "value", "entropy", "distribution".
+            check: Has to agree before an action is handed out: `steersman.client.local_check.LocalCheck`.
+        """
+        calls = PolicyCalls(self._calls.checked(check), name, Ask(mode, version, evidence))
+        return Policy(calls, self._driver)
 
     def stream(self, *, max_in_flight: int = MAX_IN_FLIGHT) -> ActStream:
         """A stream for many calls: cheaper than one call each, and it keeps episodes by their names.
@@ -185,9 +196,11 @@ class ActStream(Blocking[ClientCalls]):
         mode: Mode = "greedy",
         version: Version | None = None,
         evidence: Sequence[Evidence] = (),
+        check: ActionCheck | None = None,
     ) -> Policy:
         """A handle of one policy, whose calls go over the stream."""
-        return Policy(PolicyCalls(self._calls, name, Ask(mode, version, evidence)), self._driver)
+        calls = PolicyCalls(self._calls.checked(check), name, Ask(mode, version, evidence))
+        return Policy(calls, self._driver)
 
     def forget(self, policy: str, episode_id: str) -> None:
         """The episode has ended; the next one of that name begins anew."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from grpc import StatusCode
 from numpy.typing import ArrayLike
 
 from steersman.client.answers import failed_batch
+from steersman.client.checking import ActionCheck, CheckedDecider
 from steersman.client.coalescing import Coalescer
 from steersman.client.core import Caller, Deadline
 from steersman.client.deciding import Decider
@@ -50,6 +51,8 @@ from steersman.client.requests import (
 from steersman.client.streams import StreamCaller
 from steersman.v1 import policy_pb2 as pb
 
+ALONE = 0
+"""Version of a decision that no server made."""
 _KEY_BYTES = 16
 _LONGEST_LOOK = 1.0  # seconds that one replica of several gets to say whether it is ready
 _LONGEST_WAIT = 5.0  # seconds that a look waits for a connection, before one asks what hinders it
@@ -66,16 +69,19 @@ class ClientCalls:
         coalescer: Merges concurrent calls; None where each goes by itself.
         memory: Keeps the states of episodes that are named only; None where callers do that.
         descriptions: What is known of policies.
+        check: Has to agree before callers get an action; None where the server's answer is enough.
     """
 
     caller: Caller
     coalescer: Coalescer | None = None
     memory: EpisodeMemory | None = None
     descriptions: dict[str, PolicyDescription] = field(default_factory=dict)
-    _decider: Decider = field(init=False)
+    check: ActionCheck | None = None
+    _decider: Decider | CheckedDecider = field(init=False)
 
     def __post_init__(self) -> None:
-        self._decider = Decider(self.caller, self.coalescer)
+        decider = Decider(self.caller, self.coalescer)
+        self._decider = decider if self.check is None else CheckedDecider(decider, self.check)
 
     def act(
         self,
@@ -125,7 +131,7 @@ class ClientCalls:
             if episodes:
                 add_episodes(request, episodes, 1)
             decision = yield from self._decided(policy, self._decider.one(request, description, deadline))
-            if episodes and isinstance(episodes[0], EpisodeState):
+            if episodes and isinstance(episodes[0], EpisodeState) and decision.version != ALONE:
                 episodes[0].advance(decision.episode_token)
         return decision
 
@@ -258,6 +264,8 @@ class ClientCalls:
     def description(self, policy: str, deadline: Deadline) -> Steps[PolicyDescription]:
         """The description that is known, or else the server's."""
         known = self.descriptions.get(policy)
+        if known is None and self.check is not None:
+            known = self.check.description(policy)
         if known is None:
             answer = yield from self.caller.call("GetPolicy", pb.GetPolicyRequest(policy=policy), deadline)
             known = self.descriptions[policy] = read_description(answer)
@@ -279,12 +287,18 @@ class ClientCalls:
             parent=own,
             max_in_flight=max_in_flight,
         )
-        return ClientCalls(caller, memory=EpisodeMemory(), descriptions=self.descriptions)
+        return ClientCalls(caller, memory=EpisodeMemory(), descriptions=self.descriptions, check=self.check)
+
+    def checked(self, check: ActionCheck | None) -> ClientCalls:
+        """The same calls, whose actions callers get only if the check agrees."""
+        return self if check is None else replace(self, check=check)
 
     def forget(self, policy: str, episode: str) -> None:
         """An episode of a stream has ended; the same name begins anew."""
         if self.memory is not None:
             self.memory.forget(policy, episode)
+        if self.check is not None:
+            self.check.forget(policy, episode)
 
     def close_stream(self) -> None:
         """Ends a stream, once its calls in flight are answered."""
@@ -308,7 +322,8 @@ class ClientCalls:
 def _advance(episodes: Episodes | None, decisions: Decisions) -> None:
     failed = {error.row for error in decisions.errors}
     for row, episode in enumerate(episodes or ()):
-        if isinstance(episode, EpisodeState) and row not in failed:
+        alone = decisions.versions[row] == ALONE  # the server's state is that of the step before
+        if isinstance(episode, EpisodeState) and row not in failed and not alone:
             episode.advance(decisions.episode_tokens[row])
 
 

@@ -38,6 +38,8 @@ class Source(StrEnum):
     """A person's override."""
     SAFE_ACTION = "safe_action"
     """The declared safe action, exempt from the mask."""
+    LOCAL_FALLBACK = "local_fallback"
+    """The client's own fallback chain: its local check was against the server's action, or nobody answered."""
     UNKNOWN = "unknown"
     """A source that a newer server knows and this client does not."""
 
@@ -96,7 +98,7 @@ class Decision:
         action: As the environment takes it: `env.step(decision.action)`.
         source: Who made the action.
         reason: Why the source is not the policy itself; empty where it is.
-        version: Version that the call was routed to.
+        version: Version that the call was routed to; 0 where no server answered, but a local check did.
         lane: stable, control, canary, shadow or the name of an arm.
         decision_id: 16 bytes, for `report` and the logs, which write `decision_id.hex()`.
         log_prob: Log probability (density for Box) of the unclipped sampled action; None if none was sampled.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from grpc import StatusCode
 
@@ -70,6 +70,45 @@ class RowFailedError(ClientError):
     """The call was fine, but its observation (or this row of a batch) has no action; `reason` says why."""
 
     default_code = StatusCode.FAILED_PRECONDITION
+
+
+class UnsafeActionError(RowFailedError):
+    """The client's own check is against the server's action, which is therefore not handed out.
+
+    Attributes:
+        constraint: The constraint that the action violates, as the deployment calls it; `mask` or
+            `action_space` where it is one of these.
+        margin: How far it is from what is allowed, negative; None where that cannot be said.
+        unit: What the margin is in; empty for plain numbers.
+        action: The action that was refused: a plain int for Discrete spaces, an array for all others.
+        decision_id: The server's id of the decision, 16 bytes.
+    """
+
+    def __init__(  # cap: parameters, the error is its own record
+        self,
+        message: str,
+        *,
+        code: StatusCode | None = None,
+        reason: str = "",
+        retryable: bool | None = None,
+        constraint: str = "",
+        margin: float | None = None,
+        unit: str = "",
+        action: Any = None,
+        decision_id: bytes = b"",
+    ) -> None:
+        super().__init__(message, code=code, reason=reason, retryable=retryable)
+        self.constraint = constraint
+        self.margin = margin
+        self.unit = unit
+        self.action = action
+        self.decision_id = decision_id
+
+    def copy(self) -> Self:
+        """The same error once more."""
+        again = super().copy()
+        again.__dict__.update(self.__dict__)
+        return again
 
 
 class ServerUnavailableError(ClientError):

@@ -93,6 +93,8 @@ class PolicyCalls:
         if episode_id is None:
             random_bytes = self.client.caller.ambient.random_bytes(16)
             episode_id = uuid.UUID(bytes=random_bytes, version=4).hex
+        if self.client.check is not None:
+            self.client.check.forget(self.name, episode_id)
         return EpisodeCalls(self, EpisodeState(episode_id))
 
 

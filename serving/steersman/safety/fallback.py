@@ -1,9 +1,10 @@
 """The fallback chain: who answers when the policy does not.
 
-Members are asked in order, and a row takes the first offer that its mask and its constraints permit. Where
-constraints permit none of them, a continuous action goes as far towards the first offer as they allow: a
-constant that a limit on the rate of change puts out of reach is approached. A row to which nothing permitted
-is offered stays without an answer: not violating outranks answering.
+Members are asked in order, and a row takes the first offer that its mask and its constraints permit. A
+continuous action that only constraints are against goes as far as they allow: what rules, functions or an
+earlier version decide, at once, and where no constant is permitted as it is, the first of those. So an action
+that a limit on the rate of change puts out of reach is approached. A row to which nothing permitted is
+offered stays without an answer: not violating outranks answering.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from steersman.safety.asking import Asked, FallbackMember
 from steersman.safety.columns import Array, Features, Observations, Rows
 from steersman.safety.errors import SafetyError
 from steersman.safety.masks import Mask, permits
-from steersman.safety.members import CERTAIN, Aids, MemberSettings, compile_member, member_names
+from steersman.safety.members import (
+    CERTAIN,
+    Aids,
+    ConstantsMember,
+    MemberSettings,
+    compile_member,
+    member_names,
+)
 
 
 class FallbackSettings(RootModel[tuple[MemberSettings, ...]]):
@@ -126,8 +134,8 @@ class FallbackChain:
             work.ask(index, member)
             if not work.pending.any():
                 break
-        shielded = work.shield()
-        return ChainAnswer(work.actions, ~work.pending, work.members, self.names, shielded)
+        work.approach(work.pending)
+        return ChainAnswer(work.actions, ~work.pending, work.members, self.names, work.shielded)
 
 
 class _Answering:
@@ -137,12 +145,14 @@ class _Answering:
         actions: [N, *shape], zeros where nothing has been taken.
         members: [N], who answered; -1 where nobody has.
         pending: [N], rows that have no answer yet.
+        shielded: [N], rows whose action is not quite what was offered; None where there is none.
     """
 
     def __init__(self, asked: Asked, action: ActionSpec, allowed: Allowed | None) -> None:
         self.actions = np.zeros((asked.rows, *action.shape), action.dtype)
         self.members = np.full(asked.rows, -1, np.int64)
         self.pending: Rows = np.ones(asked.rows, np.bool_)
+        self.shielded: Rows | None = None
         self._asked = asked
         self._action = action
         self._allowed = allowed
@@ -155,6 +165,8 @@ class _Answering:
         asked = self._asked if len(rows) == self._asked.rows else self._asked.take(rows)
         for offer in member.offers(asked):
             self._take(index, rows, offer.actions, offer.answered)
+        if not isinstance(member, ConstantsMember):
+            self.approach(self.pending & (self._wanted_of == index))
 
     def _take(self, index: int, rows: NDArray[np.intp], actions: Array, answered: Rows) -> None:
         good = answered & self.pending[rows] & permits(self._mask(rows), actions, self._action)
@@ -170,18 +182,18 @@ class _Answering:
         self.members[rows] = index
         self.pending[rows] = False
 
-    def shield(self) -> Rows | None:
-        """Answers pending rows with the nearest to what they were first offered; says which it could."""
-        rows = np.flatnonzero(self.pending & (self._wanted_of >= 0))
+    def approach(self, which: Rows) -> None:
+        """Answers some rows with the nearest to what they were first offered, where constraints allow it."""
+        rows = np.flatnonzero(which & (self._wanted_of >= 0))
         if self._allowed is None or not len(rows) or not isinstance(self._action, BoxAction):
-            return None
+            return
         found, solved = self._allowed.shield(self._wanted, rows, self._asked.mask, None)
-        self.actions[rows[solved]] = found[solved]
-        self.members[rows[solved]] = self._wanted_of[rows[solved]]
-        self.pending[rows[solved]] = False
-        shielded = np.zeros(self._asked.rows, np.bool_)
-        shielded[rows[solved]] = True
-        return shielded
+        done = rows[solved]
+        self.actions[done], self.members[done] = found[solved], self._wanted_of[done]
+        self.pending[done] = False
+        if self.shielded is None:
+            self.shielded = np.zeros(self._asked.rows, np.bool_)
+        self.shielded[done] = True
 
     def _mask(self, rows: NDArray[np.intp]) -> Mask | None:
         return None if self._asked.mask is None else self._asked.mask[rows]

@@ -1,4 +1,4 @@
-"""The safety section of a deployment, as people write it in YAML.
+"""The safety section of a deployment, as people write it in YAML. `docs/safety.md` explains every part.
 
 ```yaml
 safety:
@@ -32,8 +32,17 @@ safety:
   # After a fallback the episode stays with it for so many healthy steps in a row, and so long.
   latch: {healthy: 10, min_s: 1.0}
 
-  # Instead of the model. Members are asked in order; a row takes the first action that its mask permits.
-  # A row to which none is permitted fails with `no_feasible_action`: nothing here overrides a mask.
+  latch: {healthy: 10, min_s: 1.0}   # an episode stays with the fallback until all has been well for so long
+  breaker: {errors: 0.05, open_s: 10}   # takes a version out of service; see breaker_settings
+  lease: {within_s: 60}                 # without a heartbeat for so long the policy no longer answers
+
+  # What no action may do, whoever proposes it; the kinds are in steersman.safety.constraints.settings.
+  constraints:
+    - {name: edge, when: cart_position > 2.0, forbid: [right]}
+
+  # Instead of the model. Members are asked in order; a row takes the first action that mask and constraints
+  # permit. A row to which none is permitted fails with `no_feasible_action`; or gets a `safe_action`, if one
+  # is declared, which alone is exempt from both.
   fallback:
     - name: lean                  # what metrics and logs call it; the kind if left out
       rules:

@@ -47,6 +47,7 @@ class Start(Spec):
         tls: Files of the listener; None for plain text.
         access: Who may call; None for everybody.
         trust: Whose signatures bundles need.
+        entry_points: Python functions that fallback chains may call.
         log_level: debug, info, warning or error.
         log_json: Whether logs are JSON.
         snapshot: What to serve.
@@ -69,6 +70,7 @@ class Start(Spec):
     tls: TlsFiles | None = None
     access: AccessList | None = None
     trust: Trust = ASK_NOBODY
+    entry_points: tuple[str, ...] = ()
     log_level: str
     log_json: bool
     snapshot: RoutingSnapshot

@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from steersman.bundle.errors import UsageError
 from steersman.bundle.validation import close_match, settings_error
+from steersman.safety.entry_points import EntryPointName
 from steersman.serving.rollout.yaml_text import UNREADABLE
 
 PREFIX = "STEERSMAN_"
@@ -52,6 +53,8 @@ class ServerSettings(BaseSettings):
         trusted_keys: Files of public keys; bundles without a valid signature by one of them are refused.
         require_signature: Whether they are: true where `trusted_keys` names any, unless false is said here,
             which serves the others too and warns of each. True without keys is an error.
+        allow_entry_points: Python functions, `package.module:function`, that fallback chains may call.
+            Workers import them, and nobody else.
         host: Address for gRPC. Loopback unless told otherwise.
         port: Port for gRPC; 0 picks a free one.
         http_host: Address for metrics and health over HTTP.
@@ -101,6 +104,7 @@ class ServerSettings(BaseSettings):
     policies: tuple[str, ...] = ()
     trusted_keys: tuple[Path, ...] = ()
     require_signature: bool | None = None
+    allow_entry_points: tuple[EntryPointName, ...] = ()
     host: str = "127.0.0.1"
     port: Port = 50051
     http_host: str = "127.0.0.1"

@@ -20,6 +20,7 @@ from pathlib import Path
 from steersman.bundle.errors import SteersmanError
 from steersman.monitoring.counters import Segment, Slot
 from steersman.safety.commands import CommandList
+from steersman.safety.entry_points import EntryPoints
 from steersman.safety.overrides import Commands
 from steersman.serving.counting import CallCounter
 from steersman.serving.deciding.engine import Engine
@@ -68,7 +69,7 @@ class Worker:
             EpisodeKeeper(TokenCodec(start.keyring), start.episode_ttl_s),
             start.limits.max_rows,
         )
-        self._loader = Loader(slot.block, Path(start.cache), start.trust)
+        self._loader = Loader(slot.block, Path(start.cache), start.trust, EntryPoints(start.entry_points))
         self._engine.obey(_compiled(start.commands))
         self._obeyed = start.commands.number
         self._dispatcher = Dispatcher(self._engine, start.limits)

@@ -56,6 +56,16 @@ def test_a_constant_out_of_reach_is_approached():
     assert bound.permits(answer.actions).all()
 
 
+def test_what_rules_decide_is_approached_before_others_are_asked():
+    rules = {"rules": [{"when": "pole_angle > 0.0", "then": 1.0}]}
+    safety = compiled(STEER, constraints=[SLEW], fallback=[rules, {"preference": [-1.0, 0.1]}])
+    features = np.array([[0, 0, 1.0, 0], [0, 0, -1.0, 0]])
+    answer, _ = answer_of(safety, features)
+    assert answer.members.tolist() == [0, 1]
+    assert answer.actions.ravel().tolist() == pytest.approx([0.2, 0.1])
+    assert answer.shielded.tolist() == [True, False]
+
+
 def test_where_a_constraint_asks_for_the_fallback_nothing_is_changed():
     slew = {**SLEW, "then": "fallback"}
     safety = compiled(STEER, constraints=[slew], fallback=[{"constant": 1.0}], unanswered="fail")

@@ -25,6 +25,7 @@ from steersman.serving.rollout.keyring import Keyring
 from steersman.serving.rollout.tokens import TokenCodec
 from steersman.serving.shadowing.shadow import ShadowRunner
 from support.toy_bundle import box_contract, discrete_contract, publish_toy
+from support.toy_memory import memory_contract, memory_graph
 
 SALT = bytes(range(32))
 KEYRING = Keyring(current=1, keys={1: SALT.hex()})
@@ -113,3 +114,14 @@ def make_call(
         mode=mode,
         **fields,
     )
+
+
+@pytest.fixture(scope="session")
+def safety_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with two versions of `toy`, of `cont`, and of `memory`, which is recurrent."""
+    root = tmp_path_factory.mktemp("safety")
+    for _ in range(2):
+        publish_toy(root / "bundles", "toy", discrete_contract())
+        publish_toy(root / "bundles", "cont", box_contract())
+        publish_toy(root / "bundles", "memory", memory_contract(), graph=memory_graph())
+    return root

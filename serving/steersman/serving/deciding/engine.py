@@ -216,11 +216,11 @@ class Engine:
         kept: NDArray[np.bool_] | None,
         times: tuple[int, int],
     ) -> None:
-        """Counts, and lets the shadow see it."""
+        """Tells the breaker, counts, and lets the shadow see it."""
+        tell_breaker(work, (times[1] - times[0]) * 1e-9)
         with self._counting:
             record(work, kept)
             _record_times(group, work, kept, *times)
-        tell_breaker(work, (times[1] - times[0]) * 1e-9)
         if group.shadow is not None:
             self._shadows.offer(group.shadow, work, ids, kept)
 

@@ -70,8 +70,9 @@ def _ask_chain(work: Work, asked: NDArray[np.intp]) -> None:
     answered = asked[answer.answered]
     work.actions[answered] = answer.actions[answer.answered]
     work.sources[answered] = SOURCE_CODE[Source.FALLBACK]
-    work.members = np.full(work.columns.rows, -1, np.int8)
-    work.members[asked] = answer.members
+    if answer.names:
+        work.members = np.full(work.columns.rows, -1, np.int8)
+        work.members[asked] = answer.members
     members = answer.members[answer.answered].tolist()
     for row, member in zip(answered.tolist(), members, strict=True):
         _note(work, row, "fallback", answer.names[member])

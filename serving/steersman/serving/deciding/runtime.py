@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from steersman.bundle.manifest import Manifest
 from steersman.bundle.reference import Reference
 from steersman.bundle.session import PolicySession
-from steersman.bundle.specs import ActionSpec, BoxAction, Contract, bounds
+from steersman.bundle.specs import Contract
 from steersman.monitoring.recorder import Recorder
 from steersman.safety.breaker import Breaker
+from steersman.safety.room import roomy_limits
 from steersman.safety.safeguards import Safeguards
 from steersman.serving.deciding.batch import CallChecker
 from steersman.serving.rollout.deployment import Precision
@@ -22,8 +23,6 @@ from steersman.serving.rollout.snapshot import LaneRoute, Role
 from steersman.serving.rollout.tokens import HASH_BYTES, lane_hash
 
 Array = NDArray[Any]
-ROOM = 1e-5
-"""Share of a limit, or of 1, by which a continuous action may be beyond it: what parity of exports allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ class LaneRuntime:
         object.__setattr__(self, "bundle", bytes.fromhex(self.loaded.digest)[:HASH_BYTES])
         object.__setattr__(self, "contract", self.loaded.contract)
         object.__setattr__(self, "version", self.loaded.manifest.version)
-        object.__setattr__(self, "limits", _limits(self.loaded.contract.action))
+        object.__setattr__(self, "limits", roomy_limits(self.loaded.contract.action))
         object.__setattr__(self, "apart", self.route.role == "shadow")
         object.__setattr__(self, "recurrent", bool(self.loaded.contract.state))
 
@@ -115,16 +114,6 @@ class LaneRuntime:
     def buckets(self) -> tuple[int, int]:
         """Its buckets of the assignment, [first, end)."""
         return self.route.buckets
-
-
-def _limits(action: ActionSpec) -> tuple[Array, Array] | None:
-    """The space's limits and a little more: rescaling may miss them by a rounding, as in SB3's `predict`."""
-    if not isinstance(action, BoxAction):
-        return None
-    low, high = bounds(action)
-    with np.errstate(over="ignore", invalid="ignore"):
-        room = ROOM * np.maximum(np.maximum(np.abs(low), np.abs(high)), 1.0)
-    return low - room, high + room
 
 
 def zero_actions(contract: Contract, rows: int) -> Array:

@@ -14,6 +14,7 @@ from steersman.bundle.errors import SteersmanError, UsageError
 from steersman.bundle.repository import Repository
 from steersman.bundle.signature import ASK_NOBODY, Trust
 from steersman.monitoring.blocks import Allocator, PlacedBlock
+from steersman.safety.members import Aids
 from steersman.serving.clock import Clock, utc_now
 from steersman.serving.counting import block_spec
 from steersman.serving.errors import ServingError
@@ -40,6 +41,7 @@ class Planner:
         policies: Policies to serve; empty means all.
         allocator: Chooses where to count.
         trust: Whose signatures are asked for.
+        aids: What members of fallback chains may call.
         clock: What time it is.
         grace_s: Seconds that a closed lane stays for the episodes that it has.
 
@@ -55,6 +57,7 @@ class Planner:
         allocator: Allocator,
         trust: Trust = ASK_NOBODY,
         *,
+        aids: Aids | None = None,
         clock: Clock = utc_now,
         grace_s: float = 600.0,
     ) -> None:
@@ -62,6 +65,7 @@ class Planner:
         self._given = {name: DeploymentState(deployment=found) for name, found in deployments.items()}
         self._asked = tuple(policies)
         self._allocator = allocator
+        self._aids = aids or Aids()
         self.clock = clock
         self._grace_s = grace_s
         _check_served(self.catalog.repository, deployments, policies)
@@ -169,7 +173,14 @@ class Planner:
     ) -> PolicyPlanner:
         before = before.of(state.policy)
         return PolicyPlanner(
-            self.catalog, allocator, state, before, self.clock(), self._grace_s, strict=strict
+            self.catalog,
+            allocator,
+            state,
+            before,
+            self.clock(),
+            self._grace_s,
+            strict=strict,
+            aids=self._aids,
         )
 
     def _served(self, known: Mapping[str, DeploymentState], before: Before) -> list[str]:

@@ -118,5 +118,6 @@ def start_message(
         log_level=settings.log_level,
         log_json=not sys.stderr.isatty(),
         trust=secrets.trust,
+        entry_points=settings.allow_entry_points,
         snapshot=snapshot,
     )

@@ -17,6 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from steersman.monitoring.counters import DEFAULT_SLOT_CELLS, Segment
+from steersman.safety.entry_points import EntryPoints
+from steersman.safety.members import Aids
 from steersman.serving.clock import utc_now
 from steersman.serving.control.operator import Operator
 from steersman.serving.counting import counters_layout
@@ -104,6 +106,7 @@ class Supervisor:
             settings.policies,
             segment.allocator(),
             secret.trust,
+            aids=Aids(EntryPoints(settings.allow_entry_points, imports=False)),
             clock=utc_now,
             grace_s=settings.episode_grace_s,
         )
