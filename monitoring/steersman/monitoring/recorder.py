@@ -209,6 +209,8 @@ def _fallen(violated: Codes, shielded_by: Codes | None) -> Codes:
 
 def _add_present(counts: Counts, codes: Codes) -> None:
     """Counts codes, of which negative ones stand for none."""
+    if not len(counts):
+        return
     if len(codes) == 1:
         counts[codes[0]] += codes[0] >= 0  # as below; a negative code adds nothing
         return

@@ -156,8 +156,8 @@ def history(
     call: Calls,
     policy: SomePolicy = "",
     *,
-    limit: Annotated[int, typer.Option(min=1, help="Most entries.")] = 20,
-    before: Annotated[int, typer.Option(min=0, help="Only entries before this id.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most entries.")] = 20,
+    before: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Only entries before this id.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Show who changed what, when and why; newest first."""

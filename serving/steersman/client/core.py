@@ -197,7 +197,7 @@ class Caller:
         now = self.ambient.clock()
         if not failure.unclear:
             return failure
-        if now - replica.examined >= LONGEST_LOOK:
+        if now - replica.examined >= LONGEST_LOOK and deadline.ends > now:
             replica.examined = now
             replica.mistake = yield Examine(replica.index, min(LONGEST_LOOK, deadline.ends - now))
         return failure if replica.mistake is None else replace(failure, mistake=replica.mistake)

@@ -70,7 +70,7 @@ def examine(target: str, client: Speaks, seconds: float = LONGEST) -> Mistake | 
         with socket.create_connection((host, int(address["port"])), seconds) as connection:
             connection.sendall(_client_hello(host))
             answer = _first_answer(connection, time.monotonic() + seconds)
-    except OSError:
+    except (OSError, ValueError):  # a name that is none is a ValueError
         return None
     return _verdict(answer, client) if answer else None
 

@@ -210,6 +210,15 @@ def test_a_defect_while_counting_is_logged_and_costs_no_answer(
     assert made.counts().sources.sum() == 1
 
 
+def test_what_nothing_answers_is_counted_as_well(kit: KitMaker, caplog: pytest.LogCaptureFixture) -> None:
+    made = kit()
+    _decide(made.engine, make_call([[np.nan, 0, 0, 0]]))
+    _decide(made.engine, make_call([[np.nan, 0, 0, 0]] * 3))
+    assert made.counts().sources.sum() == 4
+    assert made.counts().latency.sum() == 4 * 4
+    assert "defect" not in caplog.text
+
+
 FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from steersman.serving.deciding.engine import Engine
 from steersman.serving.errors import CallError
-from steersman.serving.rpc.forms import LARGEST_FORM, MOST_FORMS, ActForms
+from steersman.serving.rpc.forms import LARGEST_FORM, MOST_ALIKE, MOST_FORMS, ActForms
 from steersman.serving.rpc.methods import RequestDetails
 from steersman.serving.rpc.policy import decode_act, encode_act, encode_acts
 from steersman.v1 import policy_pb2 as pb
@@ -129,7 +129,7 @@ def test_a_request_with_any_byte_changed_is_of_the_form_only_if_it_means_the_sam
     [
         request(evidence=[pb.EVIDENCE_VALUE]),
         request(episode_ids=["e"]),
-        request(idempotency_keys=[b"k"]),
+        request(idempotency_keys=[b""]),
         request(correlation_id=3),
         request(steps=[0]),
         request(policy="nobody"),
@@ -173,18 +173,57 @@ def test_another_routing_table_begins_a_new_book(kit: KitMaker) -> None:
     assert book.find(payload) is None
 
 
-def test_a_book_has_a_last_page(kit: KitMaker) -> None:
+def test_keys_are_kept_apart_and_give_the_decisions_that_they_give_alone(kit: KitMaker) -> None:
+    engine = kit().engine
+    asked = pb.ActionMode.Value("ACTION_MODE_SAMPLED")
+    book, _ = learned(engine, request(mode=asked, idempotency_keys=[bytes(16)]))
+    payloads = [request(mode=asked, idempotency_keys=[bytes([i]) * 16]).SerializeToString() for i in range(6)]
+    form = book.find(payloads[5])
+    assert form is not None
+    assert [form.key(payload) for payload in payloads] == [bytes([i]) * 16 for i in range(6)]
+    (together,) = engine.decide([form.read(payloads, 1)])
+    answers = encode_acts(together, 6)
+    assert answers == [alone(engine, payload) for payload in payloads]  # to the byte: their ids are given
+    assert len(set(answers)) == 6
+
+
+def test_a_book_forgets_its_oldest_pages(kit: KitMaker) -> None:
     engine = kit().engine
     book = ActForms(engine)
     payload = request().SerializeToString()
     _, call = decode_act(payload, RequestDetails())
+    book.learn(payload, call)
     for number in range(MOST_FORMS):
-        book.learn(payload.replace(b"toy", b"%03d" % number), call)
-    book.learn(payload, call)
+        other = payload.replace(b"toy", b"%03x" % number)
+        book._misses.clear()  # as if nobody had sent anything else of this length
+        book.learn(other, call)
     assert book.find(payload) is None
-    book.turn()
-    book.learn(payload, call)
-    assert book.find(payload) is not None
+    assert sum(map(len, book._forms.values())) <= MOST_FORMS
+
+
+def test_forms_of_one_policy_and_length_are_few(kit: KitMaker) -> None:
+    engine = kit().engine
+    book = ActForms(engine)
+    for version in range(1, 3 * MOST_ALIKE):
+        odd = request() if version == 1 else request(version_label=chr(96 + version))
+        payload = odd.SerializeToString()
+        _, call = decode_act(request().SerializeToString(), RequestDetails())
+        book._misses.clear()
+        book.learn(payload, call)
+    assert max(map(len, book._forms.values())) == MOST_ALIKE
+
+
+def test_requests_that_have_no_form_are_looked_at_ever_more_seldom(kit: KitMaker) -> None:
+    engine = kit().engine
+    book = ActForms(engine)
+    payload = request(correlation_id=7).SerializeToString()
+    _, call = decode_act(payload, RequestDetails())
+    looked: list[bytes] = []
+    look = book._form
+    vars(book)["_form"] = lambda found, of: looked.append(found) or look(found, of)
+    for _ in range(1000):
+        book.learn(payload, call)
+    assert len(looked) == 10
 
 
 def test_large_requests_have_no_form(kit: KitMaker) -> None:

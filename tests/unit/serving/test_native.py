@@ -331,3 +331,38 @@ def test_beyond_the_bytes_that_may_be_in_flight_calls_are_refused() -> None:
     assert rig.admission.bytes_in_flight == 1000
     sink.reply([0, 1], [b"", b""])
     assert (rig.admission.in_flight, rig.admission.bytes_in_flight) == (0, 0)
+
+
+async def test_many_calls_at_once_get_their_own_answers(served: Served) -> None:
+    """Alike, with keys of which some come twice, near deadlines, and some that are like no other."""
+
+    def asked(number: int) -> bytes:
+        mask = [number % 3 == choice for choice in range(3)]
+        return pb.ActRequest(
+            policy="toy",
+            observation=pb.Tensor(dtype=pb.DTYPE_FLOAT32, shape=(1, 4), data=bytes(16)),
+            action_mask=pb.Tensor(dtype=pb.DTYPE_BOOL, shape=(1, 3), data=bytes(mask)),
+            idempotency_keys=[] if number % 5 == 0 else [(number // 2).to_bytes(16, "big")],
+            correlation_id=number if number % 7 == 0 else 0,
+        ).SerializeToString()
+
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        act = channel.unary_unary(ACT, response_deserializer=pb.ActResponse.FromString)
+        await act(asked(1), timeout=TIMEOUT_S)
+        answers = await asyncio.gather(
+            *(act(asked(number), timeout=TIMEOUT_S if number % 11 else 0.09) for number in range(400)),
+            return_exceptions=True,
+        )
+    ids: dict[int, set[bytes]] = {}
+    for number, answer in enumerate(answers):
+        if number % 11 == 0 and isinstance(answer, grpc.aio.AioRpcError):
+            assert answer.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            continue
+        assert isinstance(answer, pb.ActResponse)
+        assert answer.action.data == (number % 3).to_bytes(8, "little")
+        assert answer.correlation_id == (number if number % 7 == 0 else 0)
+        if number % 5:
+            ids.setdefault(number // 2, set()).add(answer.decision_ids)
+    assert all(len(found) == 1 for found in ids.values())
+    assert served.reception.admission.in_flight == 0
+    assert served.reception.admission.bytes_in_flight == 0

@@ -40,7 +40,7 @@ class Admission:
         with self._lock:
             if self._in_flight + calls > self._most:
                 return _full("too_many_calls", f"{self._most} calls are in flight, which is the most")
-            if self._bytes and self._bytes + size > self._most_bytes:
+            if (self._bytes or calls > 1) and self._bytes + size > self._most_bytes:
                 return _full("too_many_bytes", f"{self._bytes} of {self._most_bytes} bytes are in flight")
             self._in_flight += calls
             self._bytes += size

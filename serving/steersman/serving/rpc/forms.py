@@ -22,8 +22,10 @@ from steersman.serving.deciding.engine import Engine
 from steersman.serving.errors import CallError
 from steersman.v1 import policy_pb2 as pb
 
-MOST_FORMS = 256
-"""Forms that are remembered; a policy's callers have a handful."""
+MOST_FORMS = 1024
+"""Forms that are remembered; beyond that the oldest are forgotten."""
+MOST_ALIKE = 8
+"""Forms of one length for one policy, which all have to be compared with."""
 LARGEST_FORM = 64 * 1024
 """Bytes. In larger requests the parsing is little beside what they carry."""
 
@@ -35,8 +37,12 @@ def _numbers(message: Descriptor, *names: str) -> tuple[int, ...]:
     return tuple(message.fields_by_name[name].number for name in names)
 
 
-_OBSERVATION, _MASK = _numbers(pb.ActRequest.DESCRIPTOR, "observation", "action_mask")
+_OBSERVATION, _MASK, _KEY = _numbers(
+    pb.ActRequest.DESCRIPTOR, "observation", "action_mask", "idempotency_keys"
+)
 _SCALARS = frozenset(_numbers(pb.ActRequest.DESCRIPTOR, "policy", "version", "mode", "version_label"))
+_KNOWN = _SCALARS | {_OBSERVATION, _MASK, _KEY}
+_POLICY_TAG = pb.ActRequest.DESCRIPTOR.fields_by_name["policy"].number << 3 | _BYTES
 _DATA, _VALUES = _numbers(pb.Tensor.DESCRIPTOR, "data", "values")
 
 
@@ -47,6 +53,14 @@ class Span(NamedTuple):
     end: int
 
 
+class Spans(NamedTuple):
+    """Where the numbers of a request are: the observation's elements, the mask, the idempotency key."""
+
+    observation: Span
+    mask: Span | None = None
+    key: Span | None = None
+
+
 class ActForm:
     """What such requests have in common, and where their numbers are.
 
@@ -54,8 +68,7 @@ class ActForm:
         payload: One of them.
         call: The call that it is, of one row.
         columns: Its row, as the policy's contract has it.
-        observation: Where the observation's elements are.
-        mask: Where the mask is, if there is one.
+        spans: Where its numbers are.
 
     Attributes:
         length: Bytes of such a request.
@@ -63,44 +76,37 @@ class ActForm:
         fits: Whether a request of this length is one of them.
     """
 
-    __slots__ = (
-        "_dtype",
-        "_like",
-        "_mask",
-        "_mask_shape",
-        "_observation",
-        "_shape",
-        "fits",
-        "length",
-        "policy",
-    )
+    __slots__ = ("_dtype", "_like", "_mask_shape", "_shape", "_spans", "fits", "length", "policy")
 
-    def __init__(
-        self, payload: bytes, call: Call, columns: Columns, observation: Span, mask: Span | None
-    ) -> None:
+    def __init__(self, payload: bytes, call: Call, columns: Columns, spans: Spans) -> None:
         (array,) = columns.observations.values()
         self.length = len(payload)
         self.policy = call.policy
         self._like = call
-        self._observation, self._mask = observation, mask
+        self._spans = spans
         self._dtype, self._shape = array.dtype, array.shape[1:]
         self._mask_shape = () if columns.action_mask is None else columns.action_mask.shape[1:]
-        self.fits = _matcher(payload, observation, mask or Span(len(payload), len(payload)))
+        self.fits = _matcher(payload, [span for span in spans if span is not None])
+
+    def key(self, payload: bytes) -> bytes:
+        """The request's idempotency key, in which two rows of a call must differ; empty if it has none."""
+        span = self._spans.key
+        return b"" if span is None else payload[span.start : span.end]
 
     def read(self, payloads: Sequence[bytes], arrived_ns: int, deadline_ns: int = 0) -> Call:
         """These requests as one call, with a row for each in their order.
 
         Args:
-            payloads: At least one; all of them fit.
+            payloads: At least one; all of them fit, and no two have the same key.
             arrived_ns: When the transport had them, `time.perf_counter_ns`.
             deadline_ns: When the caller of a single one stops waiting, on the same clock; 0 for never.
         """
         rows, like = len(payloads), self._like
         joined = payloads[0] if rows == 1 else b"".join(payloads)
-        elements = self._elements(joined, rows, self._observation).view(self._dtype)
+        elements = self._elements(joined, rows, self._spans.observation).view(self._dtype)
         mask = None
-        if self._mask is not None:
-            allowed = self._elements(joined, rows, self._mask) != 0
+        if self._spans.mask is not None:
+            allowed = self._elements(joined, rows, self._spans.mask) != 0
             mask = RawTensor(allowed, (rows, *self._mask_shape), typed=True)
         return Call(
             policy=like.policy,
@@ -109,6 +115,7 @@ class ActForm:
             mode=like.mode,
             version=like.version,
             version_label=like.version_label,
+            idempotency_keys=() if self._spans.key is None else [self.key(each) for each in payloads],
             arrived_ns=arrived_ns,
             deadline_ns=deadline_ns,
         )
@@ -131,31 +138,53 @@ class ActForms:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._routing = engine.routing
-        self._by_length: dict[int, list[ActForm]] = {}
+        self._forms: dict[tuple[int, bytes], list[ActForm]] = {}
+        self._misses: dict[int, int] = {}
         self._kept = 0
 
     def find(self, payload: bytes) -> ActForm | None:
         """The form of a request, if it has a known one."""
-        for form in self._by_length.get(len(payload), ()):
+        for form in self._forms.get((len(payload), _policy_of(payload)), ()):
             if form.fits(payload):
                 return form
         return None
 
     def turn(self) -> None:
         """To be called before requests are looked up: forgets what held for another routing table."""
-        if self._routing is not self._engine.routing or self._kept >= MOST_FORMS:
+        if self._routing is not self._engine.routing:
             self._routing = self._engine.routing
-            self._by_length, self._kept = {}, 0
+            self._forms, self._misses, self._kept = {}, {}, 0
 
     def learn(self, payload: bytes, call: Call) -> None:
-        """Remembers the form of a request that was parsed, if it has one."""
-        if self._kept >= MOST_FORMS or (form := self._form(payload, call)) is None:
+        """Remembers the form of a request that was parsed, if it has one.
+
+        Requests of a length of which none had are looked at ever more seldom.
+        """
+        if _has_more(call) or len(payload) > LARGEST_FORM:
             return
-        self._by_length.setdefault(len(payload), []).append(form)
+        misses = self._misses[len(payload)] = self._misses.get(len(payload), 0) + 1
+        if misses & (misses - 1):
+            return
+        form = self._form(payload, call)
+        if form is not None:
+            self._misses.pop(len(payload))
+            self._keep(form, (len(payload), _policy_of(payload)))
+        elif len(self._misses) > MOST_FORMS:
+            self._misses.clear()
+
+    def _keep(self, form: ActForm, place: tuple[int, bytes]) -> None:
+        alike = self._forms.setdefault(place, [])
+        alike.append(form)
         self._kept += 1
+        if len(alike) > MOST_ALIKE:
+            del alike[0]
+            self._kept -= 1
+        while self._kept > MOST_FORMS:
+            oldest = next(iter(self._forms))
+            self._kept -= len(self._forms.pop(oldest))
 
     def _form(self, payload: bytes, call: Call) -> ActForm | None:
-        if len(payload) > LARGEST_FORM or (spans := _spans(payload)) is None:
+        if (spans := _spans(payload)) is None:
             return None
         try:
             policy = self._routing.ready(call.policy)
@@ -163,38 +192,75 @@ class ActForms:
             columns = policy.checker.check(call, 1)
         except CallError:
             return None  # whoever sent it learns why in the usual way
-        if columns.starts is not None or list(call.observations) != [""]:
-            return None
-        return ActForm(payload, call, columns, *spans)
+        is_plain = list(call.observations) == [""]
+        if not is_plain or any(array.dtype == np.bool_ for array in columns.observations.values()):
+            return None  # any byte but 0 is true, which reading bytes as they lie would not make of it
+        return ActForm(payload, call, columns, spans)
 
 
-def _matcher(payload: bytes, one: Span, other: Span) -> Callable[[bytes], bool]:
-    """Tells whether bytes are those of `payload` but for two spans."""
-    first, second = sorted((one, other))
-    head, between, tail = payload[: first.start], payload[first.end : second.start], payload[second.end :]
+def _has_more(call: Call) -> bool:
+    """Whether a call says more of its rows than forms have room for."""
+    return bool(
+        call.episode_ids
+        or call.episode_tokens
+        or call.steps
+        or call.episode_starts
+        or call.observation_times
+        or call.evidence
+        or len(call.idempotency_keys) > 1
+    )
 
-    def matches(bytes_: bytes) -> bool:
-        return bytes_.startswith(head) and bytes_.startswith(between, first.end) and bytes_.endswith(tail)
+
+def _policy_of(payload: bytes) -> bytes:
+    """The field `policy` where it comes first and is short, as everybody writes it; else nothing."""
+    if len(payload) > 1 and payload[0] == _POLICY_TAG and payload[1] < 0x80:
+        return payload[: 2 + payload[1]]
+    return b""
+
+
+def _matcher(payload: bytes, spans: Sequence[Span]) -> Callable[[bytes], bool]:
+    """Tells whether bytes are those of `payload` but for at most three spans."""
+    nothing = Span(len(payload), len(payload))
+    first, second, third = sorted([*spans, nothing, nothing])[:3]
+    head, tail = payload[: first.start], payload[third.end :]
+    one, other = payload[first.end : second.start], payload[second.end : third.start]
+
+    def matches(found: bytes) -> bool:
+        return (
+            found.startswith(head)
+            and found.startswith(one, first.end)
+            and found.startswith(other, second.end)
+            and found.endswith(tail)
+        )
 
     return matches
 
 
-def _spans(payload: bytes) -> tuple[Span, Span | None] | None:
-    """Where the elements of the observation and of the mask are; None where more than these may change."""
+def _spans(payload: bytes) -> Spans | None:
+    """Where what may change is; None where more than that may."""
     found: dict[int, Span] = {}
     try:
         for number, wire, span in _fields(payload, Span(0, len(payload))):
-            if number in found or (number not in _SCALARS and number not in {_OBSERVATION, _MASK}):
+            if number in found or number not in _KNOWN:
                 return None
-            found[number] = span
-            if number not in _SCALARS:
-                data = _data(payload, span) if wire == _BYTES else None
-                if data is None:
-                    return None
-                found[number] = data
+            place = _changing(payload, number, wire, span)
+            if place is None:
+                return None
+            found[number] = place
     except ValueError:
         return None
-    return (found[_OBSERVATION], found.get(_MASK)) if _OBSERVATION in found else None
+    return Spans(found[_OBSERVATION], found.get(_MASK), found.get(_KEY)) if _OBSERVATION in found else None
+
+
+def _changing(payload: bytes, number: int, wire: int, span: Span) -> Span | None:
+    """What may change of a field: a tensor's elements, all of a key; of the others it does not matter."""
+    if number in _SCALARS:
+        return span
+    if wire != _BYTES:
+        return None
+    if number == _KEY:
+        return span if span.end > span.start else None
+    return _data(payload, span)
 
 
 def _data(payload: bytes, tensor: Span) -> Span | None:

@@ -55,6 +55,10 @@ class Form(Protocol):
         """Name of the policy that they ask."""
         ...
 
+    def key(self, payload: bytes) -> bytes:
+        """What two requests must differ in to be read as one call; empty where nothing."""
+        ...
+
     def read(self, payloads: Sequence[bytes], arrived_ns: int, deadline_ns: int = 0) -> Call:
         """Requests of this form as one call, with a row for each in their order."""
         ...

@@ -23,6 +23,8 @@ from steersman.serving.rpc.reception import Reception
 CallDetails = tuple[Any, str, float | None]
 Event = tuple[int, int, int, bytes | None, Any, CallDetails | None]
 
+NEAR_S = 0.1
+"""Requests whose callers wait no longer than this are read by themselves."""
 log = logging.getLogger(__name__)
 
 
@@ -35,6 +37,24 @@ class _Alike:
     ids: list[int] = field(default_factory=list)
     payloads: list[bytes] = field(default_factory=list)
     remaining_s: list[float | None] = field(default_factory=list)
+    keys: set[bytes] = field(default_factory=set)
+
+    @property
+    def nearest_s(self) -> float | None:
+        """Seconds until the first of their callers stops waiting; None for never."""
+        return min((each for each in self.remaining_s if each is not None), default=None)
+
+    def add(self, call_id: int, payload: bytes, remaining_s: float | None) -> bool:
+        """One more; not where another one has its key."""
+        key = self.form.key(payload)
+        if key:
+            if key in self.keys:
+                return False
+            self.keys.add(key)
+        self.ids.append(call_id)
+        self.payloads.append(payload)
+        self.remaining_s.append(remaining_s)
+        return True
 
     def part(self, places: slice) -> _Alike:
         """Some of them."""
@@ -63,21 +83,24 @@ class Reader:
     def read(self, batch: NativeBatch, events: Sequence[Event], arrived_ns: int) -> None:
         """Puts calls into the batch, or answers them; one bad call fails alone."""
         alike: dict[int, _Alike] = {}
+        others: list[Event] = []
         books = self._open_books()
-        for _, call_id, method_id, payload, _, details in events:
+        for event in events:
+            _, call_id, method_id, payload, _, details = event
             request, kept = payload or b"", books[method_id]
             form = None if kept is None else kept[1].find(request)
-            if kept is None or form is None or _is_late(details):
-                self._read_one(batch, call_id, method_id, request, _details(details, arrived_ns))
+            if kept is None or form is None or _is_near(details):
+                others.append(event)
                 continue
             group = alike.get(id(form))
             if group is None:
                 group = alike[id(form)] = _Alike(kept[0], form)
-            group.ids.append(call_id)
-            group.payloads.append(request)
-            group.remaining_s.append(None if details is None else details[2])
-        for group in alike.values():
+            if not group.add(call_id, request, None if details is None else details[2]):
+                others.append(event)
+        for group in alike.values():  # first, since they are small: large calls may leave no room
             self._read_alike(batch, group, arrived_ns)
+        for _, call_id, method_id, payload, _, details in others:
+            self._read_one(batch, call_id, method_id, payload or b"", _details(details, arrived_ns))
 
     def _open_books(self) -> Sequence[tuple[DecisionMethod, FormBook] | None]:
         """The books by method; none while requests are refused or a book is broken: then each is read."""
@@ -95,8 +118,7 @@ class Reader:
     def _read_alike(self, batch: NativeBatch, group: _Alike, arrived_ns: int) -> None:
         """As many in one call as are decided in one go; a model's thread gathers by itself."""
         limits, total = self._reception.limits, len(group.ids)
-        inline = self._reception.dispatcher.inline_rows(group.form.policy)
-        most = max(min(inline, limits.max_rows, limits.max_waiting_rows, total), 1)
+        most = max(min(self._inline_rows(group), limits.max_rows, limits.max_waiting_rows, total), 1)
         for start in range(0, total, most):
             part = group.part(slice(start, start + most))
             size = sum(map(len, part.payloads))
@@ -109,9 +131,16 @@ class Reader:
                 for place in range(len(part.ids)):
                     self._read_alike(batch, part.part(slice(place, place + 1)), arrived_ns)
 
+    def _inline_rows(self, group: _Alike) -> int:
+        try:
+            return self._reception.dispatcher.inline_rows(group.form.policy)
+        except Exception:
+            log.exception("defect while asking where calls are decided")
+            return 1
+
     def _add(self, batch: NativeBatch, part: _Alike, arrived_ns: int, size: int) -> None:
-        """Requests that have been admitted, as one call. Of several that are decided at once none is late."""
-        deadline_ns = _deadline_ns(part.remaining_s[0], arrived_ns) if len(part.ids) == 1 else 0
+        """Requests that have been admitted, as one call, with the nearest of their deadlines."""
+        deadline_ns = _deadline_ns(part.nearest_s, arrived_ns)
         try:
             call = part.form.read(part.payloads, arrived_ns, deadline_ns)
         except Exception:
@@ -171,8 +200,9 @@ def _book(method: NativeMethod) -> tuple[DecisionMethod, FormBook] | None:
     return method, method.together.book()
 
 
-def _is_late(details: CallDetails | None) -> bool:
-    return details is not None and details[2] is not None and details[2] <= 0
+def _is_near(details: CallDetails | None) -> bool:
+    """Whether a request's deadline is so near, or past, that it shall not depend on others."""
+    return details is not None and details[2] is not None and details[2] <= NEAR_S
 
 
 def _deadline_ns(remaining_s: float | None, arrived_ns: int) -> int:

@@ -27,6 +27,8 @@ def agreeing(spec: ActionSpec, answered: Array, other: Array, tolerance: float) 
         other: [N, *action shape] to compare them with, finite.
         tolerance: Largest difference of continuous actions, 0 to 1.
     """
+    if not len(answered):
+        return np.ones(0, np.bool_)
     if not isinstance(spec, BoxAction):
         return np.asarray((answered == other).reshape(len(answered), -1).all(axis=1))
     expected = answered.astype(np.float64)
