@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from steersman.bundle.errors import SteersmanError
 from steersman.monitoring.counters import Segment, Slot
@@ -215,6 +216,7 @@ async def serve(channel: socket.socket) -> int:
     if not isinstance(start, Start):
         return 2
     configure_logs(start.log_level, as_json=start.log_json)
+    asyncio.get_running_loop().set_exception_handler(_told_by_the_loop)
     try:
         slot = Slot.open(Path(start.segment), start.slot)
         slot.process.begin(os.getpid())
@@ -224,6 +226,12 @@ async def serve(channel: socket.socket) -> int:
         await writer.drain()
         return error.exit_code
     return 0
+
+
+def _told_by_the_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody awaited. grpcio leaves calls behind that were cancelled while it stopped: no news."""
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 def main() -> int:
