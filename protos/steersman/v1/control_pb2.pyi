@@ -14,6 +14,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -24,6 +25,31 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _OverrideKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OverrideKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OverrideKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OVERRIDE_KIND_UNSPECIFIED: _OverrideKind.ValueType  # 0
+    OVERRIDE_KIND_PIN: _OverrideKind.ValueType  # 1
+    """one action answers"""
+    OVERRIDE_KIND_FALLBACK: _OverrideKind.ValueType  # 2
+    """the fallback chain answers"""
+    OVERRIDE_KIND_FREEZE: _OverrideKind.ValueType  # 3
+    """one version answers"""
+
+class OverrideKind(_OverrideKind, metaclass=_OverrideKindEnumTypeWrapper): ...
+
+OVERRIDE_KIND_UNSPECIFIED: OverrideKind.ValueType  # 0
+OVERRIDE_KIND_PIN: OverrideKind.ValueType  # 1
+"""one action answers"""
+OVERRIDE_KIND_FALLBACK: OverrideKind.ValueType  # 2
+"""the fallback chain answers"""
+OVERRIDE_KIND_FREEZE: OverrideKind.ValueType  # 3
+"""one version answers"""
+Global___OverrideKind: _TypeAlias = OverrideKind  # noqa: Y015
 
 @_typing.final
 class Change(_message.Message):
@@ -526,3 +552,446 @@ class RefreshRepositoryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RefreshRepositoryResponse: _TypeAlias = RefreshRepositoryResponse  # noqa: Y015
+
+@_typing.final
+class Override(_message.Message):
+    """What somebody ordered for a policy, one of its lanes, or one episode; the narrowest one in force counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    EPISODE_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SET_UNIX_NANOS_FIELD_NUMBER: _builtins.int
+    EXPIRES_UNIX_NANOS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """What it is cleared by."""
+    policy: _builtins.str
+    """Name of the policy."""
+    lane: _builtins.str
+    """Its lane; empty for all."""
+    episode_id: _builtins.str
+    """Its episode; empty for all."""
+    kind: Global___OverrideKind.ValueType
+    """What is ordered."""
+    action: _builtins.str
+    """Of a pin: the action as deployments write it, JSON."""
+    version: _builtins.int
+    """Of a freeze: the version."""
+    actor: _builtins.str
+    """Who."""
+    reason: _builtins.str
+    """Why."""
+    set_unix_nanos: _builtins.int
+    """Since when, Unix time in nanoseconds."""
+    expires_unix_nanos: _builtins.int
+    """Until when, Unix time in nanoseconds."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        episode_id: _builtins.str = ...,
+        kind: Global___OverrideKind.ValueType = ...,
+        action: _builtins.str = ...,
+        version: _builtins.int = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        set_unix_nanos: _builtins.int = ...,
+        expires_unix_nanos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "episode_id", b"episode_id", "expires_unix_nanos", b"expires_unix_nanos", "id", b"id", "kind", b"kind", "lane", b"lane", "policy", b"policy", "reason", b"reason", "set_unix_nanos", b"set_unix_nanos", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Override: _TypeAlias = Override  # noqa: Y015
+
+@_typing.final
+class SetOverrideRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    EPISODE_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    VALID_FOR_NANOS_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Name of the policy."""
+    lane: _builtins.str
+    """Lane; empty for all. Not together with `episode_id`."""
+    episode_id: _builtins.str
+    """Episode; empty for all."""
+    kind: Global___OverrideKind.ValueType
+    """What is ordered."""
+    action: _builtins.str
+    """Of a pin: the action as deployments write it, JSON."""
+    version: _builtins.int
+    """Of a freeze: the version, which has to be loaded."""
+    valid_for_nanos: _builtins.int
+    """How long it is in force, nanoseconds, at most seven days. There is none that lasts."""
+    @_builtins.property
+    def change(self) -> Global___Change:
+        """Who and why; the reason must be said. `expected_revision` is of no use here."""
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        episode_id: _builtins.str = ...,
+        kind: Global___OverrideKind.ValueType = ...,
+        action: _builtins.str = ...,
+        version: _builtins.int = ...,
+        valid_for_nanos: _builtins.int = ...,
+        change: Global___Change | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "change", b"change", "episode_id", b"episode_id", "kind", b"kind", "lane", b"lane", "policy", b"policy", "valid_for_nanos", b"valid_for_nanos", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetOverrideRequest: _TypeAlias = SetOverrideRequest  # noqa: Y015
+
+@_typing.final
+class ClearOverrideRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    @_builtins.property
+    def change(self) -> Global___Change:
+        """Who and why."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        change: Global___Change | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearOverrideRequest: _TypeAlias = ClearOverrideRequest  # noqa: Y015
+
+@_typing.final
+class OverrideChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OVERRIDE_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    WORKERS_CURRENT_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """True where nothing was to be changed; `changes` then is what would be."""
+    workers_current: _builtins.int
+    """Workers that follow it, of how many."""
+    workers: _builtins.int
+    @_builtins.property
+    def override(self) -> Global___Override:
+        """The override."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was changed, in lines for people."""
+
+    def __init__(
+        self,
+        *,
+        override: Global___Override | None = ...,
+        changes: _abc.Iterable[_builtins.str] | None = ...,
+        dry_run: _builtins.bool = ...,
+        workers_current: _builtins.int = ...,
+        workers: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["override", b"override"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "dry_run", b"dry_run", "override", b"override", "workers", b"workers", "workers_current", b"workers_current"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverrideChange: _TypeAlias = OverrideChange  # noqa: Y015
+
+@_typing.final
+class ListOverridesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """One policy; empty for all."""
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOverridesRequest: _TypeAlias = ListOverridesRequest  # noqa: Y015
+
+@_typing.final
+class KillSwitch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AT_UNIX_NANOS_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    """Who turned it on."""
+    reason: _builtins.str
+    """Why."""
+    at_unix_nanos: _builtins.int
+    """When, Unix time in nanoseconds; 0 where unknown."""
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        at_unix_nanos: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at_unix_nanos", b"at_unix_nanos", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KillSwitch: _TypeAlias = KillSwitch  # noqa: Y015
+
+@_typing.final
+class LeaseStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    UNTIL_UNIX_NANOS_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Name of the policy."""
+    until_unix_nanos: _builtins.int
+    """Until when it may answer without another sign, Unix time in nanoseconds."""
+    expired: _builtins.bool
+    """Whether that is over, so that the fallback chain answers."""
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        until_unix_nanos: _builtins.int = ...,
+        expired: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expired", b"expired", "policy", b"policy", "until_unix_nanos", b"until_unix_nanos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseStatus: _TypeAlias = LeaseStatus  # noqa: Y015
+
+@_typing.final
+class ListOverridesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OVERRIDES_FIELD_NUMBER: _builtins.int
+    KILL_SWITCH_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    WORKERS_CURRENT_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    workers_current: _builtins.int
+    """Workers that follow all of this, of how many."""
+    workers: _builtins.int
+    @_builtins.property
+    def overrides(self) -> _containers.RepeatedCompositeFieldContainer[Global___Override]:
+        """Oldest first."""
+
+    @_builtins.property
+    def kill_switch(self) -> Global___KillSwitch:
+        """Absent where it is off."""
+
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseStatus]:
+        """Of policies whose deployments ask for one."""
+
+    def __init__(
+        self,
+        *,
+        overrides: _abc.Iterable[Global___Override] | None = ...,
+        kill_switch: Global___KillSwitch | None = ...,
+        leases: _abc.Iterable[Global___LeaseStatus] | None = ...,
+        workers_current: _builtins.int = ...,
+        workers: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kill_switch", b"kill_switch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kill_switch", b"kill_switch", "leases", b"leases", "overrides", b"overrides", "workers", b"workers", "workers_current", b"workers_current"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOverridesResponse: _TypeAlias = ListOverridesResponse  # noqa: Y015
+
+@_typing.final
+class HaltRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def change(self) -> Global___Change:
+        """Who and why."""
+
+    def __init__(
+        self,
+        *,
+        change: Global___Change | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HaltRequest: _TypeAlias = HaltRequest  # noqa: Y015
+
+@_typing.final
+class HaltResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KILL_SWITCH_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    WORKERS_CURRENT_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    shared: _builtins.bool
+    """Whether other hosts of the same store will know."""
+    workers_current: _builtins.int
+    """Workers that follow it, of how many."""
+    workers: _builtins.int
+    @_builtins.property
+    def kill_switch(self) -> Global___KillSwitch:
+        """The kill switch; who was first."""
+
+    def __init__(
+        self,
+        *,
+        kill_switch: Global___KillSwitch | None = ...,
+        shared: _builtins.bool = ...,
+        workers_current: _builtins.int = ...,
+        workers: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kill_switch", b"kill_switch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kill_switch", b"kill_switch", "shared", b"shared", "workers", b"workers", "workers_current", b"workers_current"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HaltResponse: _TypeAlias = HaltResponse  # noqa: Y015
+
+@_typing.final
+class ResumeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def change(self) -> Global___Change:
+        """Who and why."""
+
+    def __init__(
+        self,
+        *,
+        change: Global___Change | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeRequest: _TypeAlias = ResumeRequest  # noqa: Y015
+
+@_typing.final
+class ResumeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUMED_FIELD_NUMBER: _builtins.int
+    resumed: _builtins.bool
+    """False where it was off."""
+    def __init__(
+        self,
+        *,
+        resumed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resumed", b"resumed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeResponse: _TypeAlias = ResumeResponse  # noqa: Y015
+
+@_typing.final
+class HeartbeatRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    VALID_FOR_NANOS_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Name of the policy; empty for all that have a lease."""
+    valid_for_nanos: _builtins.int
+    """How long the sign is good for, nanoseconds, at most what the deployment says; 0 for that."""
+    @_builtins.property
+    def change(self) -> Global___Change:
+        """Who."""
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        valid_for_nanos: _builtins.int = ...,
+        change: Global___Change | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "policy", b"policy", "valid_for_nanos", b"valid_for_nanos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeartbeatRequest: _TypeAlias = HeartbeatRequest  # noqa: Y015
+
+@_typing.final
+class HeartbeatResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseStatus]:
+        """The leases that were renewed."""
+
+    def __init__(
+        self,
+        *,
+        leases: _abc.Iterable[Global___LeaseStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeartbeatResponse: _TypeAlias = HeartbeatResponse  # noqa: Y015

@@ -69,6 +69,36 @@ class ControlServiceStub:
                 request_serializer=steersman_dot_v1_dot_control__pb2.RefreshRepositoryRequest.SerializeToString,
                 response_deserializer=steersman_dot_v1_dot_control__pb2.RefreshRepositoryResponse.FromString,
                 _registered_method=True)
+        self.SetOverride = channel.unary_unary(
+                '/steersman.v1.ControlService/SetOverride',
+                request_serializer=steersman_dot_v1_dot_control__pb2.SetOverrideRequest.SerializeToString,
+                response_deserializer=steersman_dot_v1_dot_control__pb2.OverrideChange.FromString,
+                _registered_method=True)
+        self.ClearOverride = channel.unary_unary(
+                '/steersman.v1.ControlService/ClearOverride',
+                request_serializer=steersman_dot_v1_dot_control__pb2.ClearOverrideRequest.SerializeToString,
+                response_deserializer=steersman_dot_v1_dot_control__pb2.OverrideChange.FromString,
+                _registered_method=True)
+        self.ListOverrides = channel.unary_unary(
+                '/steersman.v1.ControlService/ListOverrides',
+                request_serializer=steersman_dot_v1_dot_control__pb2.ListOverridesRequest.SerializeToString,
+                response_deserializer=steersman_dot_v1_dot_control__pb2.ListOverridesResponse.FromString,
+                _registered_method=True)
+        self.Halt = channel.unary_unary(
+                '/steersman.v1.ControlService/Halt',
+                request_serializer=steersman_dot_v1_dot_control__pb2.HaltRequest.SerializeToString,
+                response_deserializer=steersman_dot_v1_dot_control__pb2.HaltResponse.FromString,
+                _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/steersman.v1.ControlService/Resume',
+                request_serializer=steersman_dot_v1_dot_control__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=steersman_dot_v1_dot_control__pb2.ResumeResponse.FromString,
+                _registered_method=True)
+        self.Heartbeat = channel.unary_unary(
+                '/steersman.v1.ControlService/Heartbeat',
+                request_serializer=steersman_dot_v1_dot_control__pb2.HeartbeatRequest.SerializeToString,
+                response_deserializer=steersman_dot_v1_dot_control__pb2.HeartbeatResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServiceServicer:
@@ -130,6 +160,50 @@ class ControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetOverride(self, request, context):
+        """Puts an override in force, in place of the one for the same target: an action is pinned, the fallback chain
+        answers, or one version does. It ends by itself. Pinned actions keep masks and constraints: where they are
+        not permitted the fallback chain answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearOverride(self, request, context):
+        """Ends an override before its time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOverrides(self, request, context):
+        """What people have ordered in place of policies: overrides, the kill switch, and the leases.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Halt(self, request, context):
+        """Turns the kill switch on: no policy answers, fallback chains do. It needs no store.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Turns the kill switch off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Heartbeat(self, request, context):
+        """A sign of somebody who watches: renews the lease of a policy whose deployment asks for one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -167,6 +241,36 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.RefreshRepository,
                     request_deserializer=steersman_dot_v1_dot_control__pb2.RefreshRepositoryRequest.FromString,
                     response_serializer=steersman_dot_v1_dot_control__pb2.RefreshRepositoryResponse.SerializeToString,
+            ),
+            'SetOverride': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetOverride,
+                    request_deserializer=steersman_dot_v1_dot_control__pb2.SetOverrideRequest.FromString,
+                    response_serializer=steersman_dot_v1_dot_control__pb2.OverrideChange.SerializeToString,
+            ),
+            'ClearOverride': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearOverride,
+                    request_deserializer=steersman_dot_v1_dot_control__pb2.ClearOverrideRequest.FromString,
+                    response_serializer=steersman_dot_v1_dot_control__pb2.OverrideChange.SerializeToString,
+            ),
+            'ListOverrides': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOverrides,
+                    request_deserializer=steersman_dot_v1_dot_control__pb2.ListOverridesRequest.FromString,
+                    response_serializer=steersman_dot_v1_dot_control__pb2.ListOverridesResponse.SerializeToString,
+            ),
+            'Halt': grpc.unary_unary_rpc_method_handler(
+                    servicer.Halt,
+                    request_deserializer=steersman_dot_v1_dot_control__pb2.HaltRequest.FromString,
+                    response_serializer=steersman_dot_v1_dot_control__pb2.HaltResponse.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=steersman_dot_v1_dot_control__pb2.ResumeRequest.FromString,
+                    response_serializer=steersman_dot_v1_dot_control__pb2.ResumeResponse.SerializeToString,
+            ),
+            'Heartbeat': grpc.unary_unary_rpc_method_handler(
+                    servicer.Heartbeat,
+                    request_deserializer=steersman_dot_v1_dot_control__pb2.HeartbeatRequest.FromString,
+                    response_serializer=steersman_dot_v1_dot_control__pb2.HeartbeatResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -358,6 +462,168 @@ class ControlService:
             '/steersman.v1.ControlService/RefreshRepository',
             steersman_dot_v1_dot_control__pb2.RefreshRepositoryRequest.SerializeToString,
             steersman_dot_v1_dot_control__pb2.RefreshRepositoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetOverride(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steersman.v1.ControlService/SetOverride',
+            steersman_dot_v1_dot_control__pb2.SetOverrideRequest.SerializeToString,
+            steersman_dot_v1_dot_control__pb2.OverrideChange.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearOverride(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steersman.v1.ControlService/ClearOverride',
+            steersman_dot_v1_dot_control__pb2.ClearOverrideRequest.SerializeToString,
+            steersman_dot_v1_dot_control__pb2.OverrideChange.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOverrides(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steersman.v1.ControlService/ListOverrides',
+            steersman_dot_v1_dot_control__pb2.ListOverridesRequest.SerializeToString,
+            steersman_dot_v1_dot_control__pb2.ListOverridesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Halt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steersman.v1.ControlService/Halt',
+            steersman_dot_v1_dot_control__pb2.HaltRequest.SerializeToString,
+            steersman_dot_v1_dot_control__pb2.HaltResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steersman.v1.ControlService/Resume',
+            steersman_dot_v1_dot_control__pb2.ResumeRequest.SerializeToString,
+            steersman_dot_v1_dot_control__pb2.ResumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Heartbeat(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/steersman.v1.ControlService/Heartbeat',
+            steersman_dot_v1_dot_control__pb2.HeartbeatRequest.SerializeToString,
+            steersman_dot_v1_dot_control__pb2.HeartbeatResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,21 @@ class ControlServiceStub:
     """What was changed, newest first."""
     RefreshRepository: _grpc.UnaryUnaryMultiCallable[_control_pb2.RefreshRepositoryRequest, _control_pb2.RefreshRepositoryResponse]
     """Reads the repository now instead of at its next turn."""
+    SetOverride: _grpc.UnaryUnaryMultiCallable[_control_pb2.SetOverrideRequest, _control_pb2.OverrideChange]
+    """Puts an override in force, in place of the one for the same target: an action is pinned, the fallback chain
+    answers, or one version does. It ends by itself. Pinned actions keep masks and constraints: where they are
+    not permitted the fallback chain answers.
+    """
+    ClearOverride: _grpc.UnaryUnaryMultiCallable[_control_pb2.ClearOverrideRequest, _control_pb2.OverrideChange]
+    """Ends an override before its time."""
+    ListOverrides: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListOverridesRequest, _control_pb2.ListOverridesResponse]
+    """What people have ordered in place of policies: overrides, the kill switch, and the leases."""
+    Halt: _grpc.UnaryUnaryMultiCallable[_control_pb2.HaltRequest, _control_pb2.HaltResponse]
+    """Turns the kill switch on: no policy answers, fallback chains do. It needs no store."""
+    Resume: _grpc.UnaryUnaryMultiCallable[_control_pb2.ResumeRequest, _control_pb2.ResumeResponse]
+    """Turns the kill switch off."""
+    Heartbeat: _grpc.UnaryUnaryMultiCallable[_control_pb2.HeartbeatRequest, _control_pb2.HeartbeatResponse]
+    """A sign of somebody who watches: renews the lease of a policy whose deployment asks for one."""
 
 @_typing.type_check_only
 class ControlServiceAsyncStub(ControlServiceStub):
@@ -92,6 +107,21 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """What was changed, newest first."""
     RefreshRepository: _aio.UnaryUnaryMultiCallable[_control_pb2.RefreshRepositoryRequest, _control_pb2.RefreshRepositoryResponse]  # type: ignore[assignment]
     """Reads the repository now instead of at its next turn."""
+    SetOverride: _aio.UnaryUnaryMultiCallable[_control_pb2.SetOverrideRequest, _control_pb2.OverrideChange]  # type: ignore[assignment]
+    """Puts an override in force, in place of the one for the same target: an action is pinned, the fallback chain
+    answers, or one version does. It ends by itself. Pinned actions keep masks and constraints: where they are
+    not permitted the fallback chain answers.
+    """
+    ClearOverride: _aio.UnaryUnaryMultiCallable[_control_pb2.ClearOverrideRequest, _control_pb2.OverrideChange]  # type: ignore[assignment]
+    """Ends an override before its time."""
+    ListOverrides: _aio.UnaryUnaryMultiCallable[_control_pb2.ListOverridesRequest, _control_pb2.ListOverridesResponse]  # type: ignore[assignment]
+    """What people have ordered in place of policies: overrides, the kill switch, and the leases."""
+    Halt: _aio.UnaryUnaryMultiCallable[_control_pb2.HaltRequest, _control_pb2.HaltResponse]  # type: ignore[assignment]
+    """Turns the kill switch on: no policy answers, fallback chains do. It needs no store."""
+    Resume: _aio.UnaryUnaryMultiCallable[_control_pb2.ResumeRequest, _control_pb2.ResumeResponse]  # type: ignore[assignment]
+    """Turns the kill switch off."""
+    Heartbeat: _aio.UnaryUnaryMultiCallable[_control_pb2.HeartbeatRequest, _control_pb2.HeartbeatResponse]  # type: ignore[assignment]
+    """A sign of somebody who watches: renews the lease of a policy whose deployment asks for one."""
 
 class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -160,5 +190,56 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.RefreshRepositoryResponse, _abc.Awaitable[_control_pb2.RefreshRepositoryResponse]]:
         """Reads the repository now instead of at its next turn."""
+
+    @_abc_1.abstractmethod
+    def SetOverride(
+        self,
+        request: _control_pb2.SetOverrideRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.OverrideChange, _abc.Awaitable[_control_pb2.OverrideChange]]:
+        """Puts an override in force, in place of the one for the same target: an action is pinned, the fallback chain
+        answers, or one version does. It ends by itself. Pinned actions keep masks and constraints: where they are
+        not permitted the fallback chain answers.
+        """
+
+    @_abc_1.abstractmethod
+    def ClearOverride(
+        self,
+        request: _control_pb2.ClearOverrideRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.OverrideChange, _abc.Awaitable[_control_pb2.OverrideChange]]:
+        """Ends an override before its time."""
+
+    @_abc_1.abstractmethod
+    def ListOverrides(
+        self,
+        request: _control_pb2.ListOverridesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListOverridesResponse, _abc.Awaitable[_control_pb2.ListOverridesResponse]]:
+        """What people have ordered in place of policies: overrides, the kill switch, and the leases."""
+
+    @_abc_1.abstractmethod
+    def Halt(
+        self,
+        request: _control_pb2.HaltRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.HaltResponse, _abc.Awaitable[_control_pb2.HaltResponse]]:
+        """Turns the kill switch on: no policy answers, fallback chains do. It needs no store."""
+
+    @_abc_1.abstractmethod
+    def Resume(
+        self,
+        request: _control_pb2.ResumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ResumeResponse, _abc.Awaitable[_control_pb2.ResumeResponse]]:
+        """Turns the kill switch off."""
+
+    @_abc_1.abstractmethod
+    def Heartbeat(
+        self,
+        request: _control_pb2.HeartbeatRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.HeartbeatResponse, _abc.Awaitable[_control_pb2.HeartbeatResponse]]:
+        """A sign of somebody who watches: renews the lease of a policy whose deployment asks for one."""
 
 def add_ControlServiceServicer_to_server(servicer: ControlServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

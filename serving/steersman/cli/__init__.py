@@ -19,6 +19,7 @@ from steersman.cli.check import check
 from steersman.cli.demo import demo
 from steersman.cli.deploy import deploy
 from steersman.cli.health import health
+from steersman.cli.override import halt, heartbeat, override, resume
 from steersman.cli.policies import policies
 from steersman.cli.rules import rules
 from steersman.cli.serve import serve
@@ -60,11 +61,13 @@ for panel, commands in {
     "Make policies": (train, export, verify, inspect, sign),
     "Serve policies": (serve, check),
     "Use policies": (act, policies, health),
+    "Order something in their place": (halt, resume, heartbeat),
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 app.add_typer(deploy, name="deploy", rich_help_panel="Serve policies")
 app.add_typer(rules, name="rules", rich_help_panel="Serve policies")
+app.add_typer(override, name="override", rich_help_panel="Order something in their place")
 app.add_typer(tokens, name="tokens", rich_help_panel="Serve policies")
 app.add_typer(keys, name="keys", rich_help_panel="Make policies")
 

@@ -73,7 +73,7 @@ def changing(command: Command) -> Command:
     ) -> Any:
         from steersman.v1 import control_pb2 as pb
 
-        return pb.Change(actor=actor or _user(), reason=reason, expected_revision=expect, dry_run=dry_run)
+        return pb.Change(actor=actor or user(), reason=reason, expected_revision=expect, dry_run=dry_run)
 
     def run(change: Any, call: Any, *args: Any, **kwargs: Any) -> None:
         command(call, change, *args, **kwargs)
@@ -104,7 +104,8 @@ _UNSEEN: dict[str, Any] = {"Change": Any}
 """Types of what commands get that are imported for checkers alone."""
 
 
-def _user() -> str:
+def user() -> str:
+    """Who runs this; empty where that has no name."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a user id without a name, as in containers

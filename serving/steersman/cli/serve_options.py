@@ -73,9 +73,7 @@ RequireSignature = Annotated[
 ]
 AllowEntryPoints = Annotated[
     list[str] | None,
-    _who(
-        "--allow-entry-point", help="Python function that fallback chains may call."
-    ),
+    _who("--allow-entry-point", help="Python function that fallback chains may call."),
 ]
 
 MaxRows = Annotated[int | None, _limit(help="Rows of a call.", show_default="4096")]

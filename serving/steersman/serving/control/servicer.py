@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc.aio
 
 from steersman.bundle.errors import SteersmanError
+from steersman.serving.control import orders
 from steersman.serving.control.answers import encode_change, encode_history, encode_list
 from steersman.serving.control.failures import call_error
 from steersman.serving.control.operator import Moved, Operator
+from steersman.serving.control.overseer import Overseer
 from steersman.serving.control.requests import read_asked, read_document, read_limit, read_share
 from steersman.serving.errors import CallError, Code
 from steersman.serving.rpc.status import STATUS, trailing_metadata
@@ -34,11 +37,17 @@ class ControlServicer(rpc.ControlServiceServicer):
         operator: Makes changes.
         director: Knows what is in force.
         refresh: Reads the repository; returns what is new.
+        overseer: Takes what people order in place of policies.
     """
 
     def __init__(
-        self, operator: Operator, director: Director, refresh: Callable[[], Awaitable[list[str]]]
+        self,
+        operator: Operator,
+        director: Director,
+        refresh: Callable[[], Awaitable[list[str]]],
+        overseer: Overseer,
     ) -> None:
+        self._overseer = overseer
         self._operator = operator
         self._director = director
         self._refresh = refresh
@@ -118,6 +127,47 @@ class ControlServicer(rpc.ControlServiceServicer):
             return pb.RefreshRepositoryResponse(generation=self._director.plan.generation, changes=lines)
 
         return await _answered("RefreshRepository", work, context)
+
+    async def SetOverride(self, request: pb.SetOverrideRequest, context: Context) -> pb.OverrideChange:
+        """Puts an override in force."""
+        return await self._ordered(
+            "SetOverride", partial(orders.set_override, self._overseer, request), context
+        )
+
+    async def ClearOverride(self, request: pb.ClearOverrideRequest, context: Context) -> pb.OverrideChange:
+        """Ends an override."""
+        return await self._ordered(
+            "ClearOverride", partial(orders.clear_override, self._overseer, request), context
+        )
+
+    async def ListOverrides(
+        self, request: pb.ListOverridesRequest, context: Context
+    ) -> pb.ListOverridesResponse:
+        """What is ordered now."""
+
+        async def work() -> pb.ListOverridesResponse:
+            return orders.list_overrides(self._overseer, request)
+
+        return await _answered("ListOverrides", work, context)
+
+    async def Halt(self, request: pb.HaltRequest, context: Context) -> pb.HaltResponse:
+        """Turns the kill switch on."""
+        return await self._ordered("Halt", partial(orders.halt, self._overseer, request), context)
+
+    async def Resume(self, request: pb.ResumeRequest, context: Context) -> pb.ResumeResponse:
+        """Turns the kill switch off."""
+        return await self._ordered("Resume", partial(orders.resume, self._overseer, request), context)
+
+    async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
+        """Renews leases."""
+        return await _answered("Heartbeat", partial(orders.heartbeat, self._overseer, request), context)
+
+    async def _ordered(self, method: str, work: Callable[[], Awaitable[Answer]], context: Context) -> Answer:
+        """As `_answered`, and says in the log who ordered something."""
+        answer = await _answered(method, work, context)
+        caller = current_caller()
+        log.info("ordered", extra={"method": method, "caller": caller.name if caller else None})
+        return answer
 
     async def _changed(
         self, method: str, work: Callable[[], Awaitable[Moved]], context: Context

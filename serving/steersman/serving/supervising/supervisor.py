@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from steersman.monitoring.counters import DEFAULT_SLOT_CELLS, Segment
+from steersman.safety.commands import LeaseSettings
 from steersman.safety.entry_points import EntryPoints
 from steersman.safety.members import Aids
 from steersman.serving.clock import utc_now
@@ -30,6 +31,7 @@ from steersman.serving.security.exposure import check_exposure
 from steersman.serving.security.transport import transport_of
 from steersman.serving.settings import ServerSettings
 from steersman.serving.state import load_snapshot, run_folder, save_snapshot, save_states, write_ready_file
+from steersman.serving.supervising.commanding import Commander
 from steersman.serving.supervising.director import Director
 from steersman.serving.supervising.exposition import make_registry
 from steersman.serving.supervising.fleet import Fleet
@@ -41,6 +43,7 @@ from steersman.serving.supervising.seeding import Seeder, read_seeds
 from steersman.serving.supervising.tending import keep_going
 
 if TYPE_CHECKING:
+    from steersman.serving.control.overseer import Overseer
     from steersman.serving.control.server import ControlServer
     from steersman.serving.control.servicer import ControlServicer
 
@@ -86,11 +89,22 @@ class Supervisor:
             director = await self._director(segment, secret)
             snapshot, port = director.plan.snapshot, held.grpc.port
             start = start_message(settings, secret, snapshot, segment, port, transport=transport)
+            commander = self._commander(director)
+            start = start.model_copy(update={"commands": await commander.begin()})
             director.lead(Fleet(start, care_of(settings, transport), segment, director.heard))
-            registry = make_registry(segment, director, self._archive)
+            commander.lead(director.fleet.obey)
+            registry = make_registry(segment, director, self._archive, lambda: commander.current)
             held.http.serve(registry, partial(self._readiness, director))
             addresses = {"grpc": self._shown(port), "http": f"http://{held.http.address}"}
-            await self._serve(director, secret, addresses)
+            await self._serve(director, commander, secret, addresses)
+
+    def _commander(self, director: Director) -> Commander:
+        """Owns what people order; it knows what the deployments in force ask for."""
+
+        def asked() -> dict[str, LeaseSettings | None]:
+            return {route.policy: route.safety.lease for route in director.plan.snapshot.policies}
+
+        return Commander(self._settings.state_dir, self._archive, utc_now, asked)
 
     async def _director(self, segment: Segment, secret: Secrets) -> Director:
         """The director with its first plan.
@@ -126,11 +140,13 @@ class Supervisor:
             raise next(iter(plan.failures.values()))
         return director
 
-    async def _serve(self, director: Director, secret: Secrets, addresses: dict[str, str]) -> None:
+    async def _serve(
+        self, director: Director, commander: Commander, secret: Secrets, addresses: dict[str, str]
+    ) -> None:
         keeper = Keeper(director, self._settings.poll_s)
         starting = asyncio.create_task(self._start(director.fleet, keeper))
         try:
-            async with self._control(director, keeper, secret) as control:
+            async with self._control(director, keeper, commander, secret) as control:
                 if not await self._started(starting):
                     return
                 _check_loaded(director.fleet)
@@ -138,7 +154,7 @@ class Supervisor:
                 director.keep()
                 await control.start()
                 self._announce({**addresses, "control": control.address})
-                await self._attend(director, keeper, control, secret)
+                await self._attend(director, keeper, commander, control=control, secret=secret)
         finally:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
@@ -160,7 +176,13 @@ class Supervisor:
         return True
 
     async def _attend(
-        self, director: Director, keeper: Keeper, control: ControlServer, secret: Secrets
+        self,
+        director: Director,
+        keeper: Keeper,
+        commander: Commander,
+        *,
+        control: ControlServer,
+        secret: Secrets,
     ) -> None:
         """Keeps everything going until the end is asked for."""
 
@@ -172,6 +194,8 @@ class Supervisor:
             "watching": director.fleet.watch,
             "keeping": keeper.run,
             "following the store": Follower(director, self._archive).run,
+            "commanding": commander.run,
+            "following commands": commander.run_following,
         }
         if secret.callers is not None:
             works["following callers"] = partial(secret.callers.follow, admit)
@@ -183,15 +207,15 @@ class Supervisor:
 
     @asynccontextmanager
     async def _control(
-        self, director: Director, keeper: Keeper, secret: Secrets
+        self, director: Director, keeper: Keeper, commander: Commander, secret: Secrets
     ) -> AsyncIterator[ControlServer]:
         """The control service; it listens, and takes calls once it is started.
 
         gRPC takes a while to import, so that happens while the workers start.
         """
-        make_server, make_servicer = await asyncio.to_thread(_control_classes)
+        make_server, make_servicer, make_overseer = await asyncio.to_thread(_control_classes)
         settings, operator = self._settings, Operator(director, self._archive, utc_now, new_rollout_id)
-        servicer = make_servicer(operator, director, keeper.refresh)
+        servicer = make_servicer(operator, director, keeper.refresh, make_overseer(commander, director))
         host, port = settings.control_host, settings.control_port
         control = make_server(servicer, host, port, tls=secret.tls, access=secret.access)
         try:
@@ -228,11 +252,12 @@ def _check_loaded(fleet: Fleet) -> None:
             raise ServingError(failure.message, where=where, hint="No policy can be served.")
 
 
-def _control_classes() -> tuple[type[ControlServer], type[ControlServicer]]:
+def _control_classes() -> tuple[type[ControlServer], type[ControlServicer], type[Overseer]]:
+    from steersman.serving.control.overseer import Overseer  # noqa: PLC0415
     from steersman.serving.control.server import ControlServer  # noqa: PLC0415
     from steersman.serving.control.servicer import ControlServicer  # noqa: PLC0415
 
-    return ControlServer, ControlServicer
+    return ControlServer, ControlServicer, Overseer
 
 
 def new_rollout_id() -> str:
