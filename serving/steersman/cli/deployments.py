@@ -107,7 +107,15 @@ def _lane_cells(lane: Any, workers: int, *, would_be: bool) -> tuple[str, ...]:
 def _plain(value: Any) -> Any:
     """Numbers as numbers: protobuf's own JSON has 64-bit integers as text."""
     if hasattr(value, "DESCRIPTOR"):
-        return {field.name: _plain(getattr(value, field.name)) for field in value.DESCRIPTOR.fields}
+        return {field.name: _field(value, field) for field in value.DESCRIPTOR.fields}
     if isinstance(value, str | bytes | bool | int | float):
         return value
     return [_plain(item) for item in value]
+
+
+def _field(message: Any, field: Any) -> Any:
+    """A field: what is absent is null, and what is one of a set of words is the word."""
+    if field.has_presence and not message.HasField(field.name):
+        return None
+    value = getattr(message, field.name)
+    return _plain(value) if field.enum_type is None else field.enum_type.values_by_number[value].name

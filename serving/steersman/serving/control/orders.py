@@ -18,7 +18,7 @@ _KINDS: Mapping[int, OverrideKind] = {
     pb.OVERRIDE_KIND_FALLBACK: "fallback",
     pb.OVERRIDE_KIND_FREEZE: "freeze",
 }
-_CODES: Mapping[OverrideKind, pb.OverrideKind] = {
+_CODES: Mapping[OverrideKind, pb.OverrideKind.ValueType] = {
     "pin": pb.OVERRIDE_KIND_PIN,
     "fallback": pb.OVERRIDE_KIND_FALLBACK,
     "freeze": pb.OVERRIDE_KIND_FREEZE,
