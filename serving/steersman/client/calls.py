@@ -61,7 +61,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class ClientCalls:
+class ClientCalls:  # cap: class-lines, most are the words of its parameters
     """The calls of a client, or of a stream of it. Descriptions of policies are learnt at first use and kept.
 
     Attributes:

@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 from steersman.safety.commands import MOST_OVERRIDES, CommandList, KillSwitch, Override
 from steersman.serving.clock import Clock, unix_nanos
 from steersman.serving.errors import ServingError
-from steersman.serving.kill_file import KillFile, read_kill_file, remove_kill_file, write_kill_file
+from steersman.serving.kill_file import KillFile
 from steersman.serving.rollout.archive import Archive
 from steersman.serving.rollout.errors import ChangeRefusedError, StoreError
 from steersman.serving.rollout.overrides_store import Note, StoredCommands
 from steersman.serving.supervising.kept_commands import KeptCommands, load_commands, save_commands
 from steersman.serving.supervising.leasing import Asked, Leases
+from steersman.serving.supervising.switching import HostSwitch
 
 LOOK_S = 0.25
 """Seconds between two looks at the kill switch's file; half a second is promised."""
@@ -35,7 +36,7 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 
-class Commander:
+class Commander:  # cap: class-lines, one lock is around all that is ordered
     """Owns what is ordered. Its methods run on one event loop.
 
     Args:
@@ -61,8 +62,7 @@ class Commander:
         self._asked = asked
         self._tell: Callable[[CommandList], None] = lambda _: None
         self._kept = kept
-        self._kill_file = kept.kill_file
-        self._held: KillFile | None = None
+        self._switch = HostSwitch(folder, kept.kill_file)
         self._seen_halt = kept.seen_halt
         self._unwritten: list[Note] = []
         self._lock = asyncio.Lock()
@@ -98,14 +98,14 @@ class Commander:
     def look(self) -> None:
         """What is ordered now; another list than the last one is kept, and told to the workers."""
         now = self.now
-        self._see(read_kill_file(self._folder) or self._held)
+        self._see()
         self.leases.follow(self._asked(), now)
         for override in [found for found in self.overrides.values() if found.expires_unix_nanos <= now]:
             del self.overrides[override.id]
             log.info("override is over", extra={"id": override.id, "policy": override.policy})
         listed = CommandList(
             number=self.current.number,
-            kill_switch=None if self._kill_file is None else self._kill_file.kill_switch,
+            kill_switch=None if self._switch.file is None else self._switch.file.kill_switch,
             overrides=tuple(sorted(self.overrides.values(), key=lambda found: found.set_unix_nanos)),
             leases=self.leases.listed,
         )
@@ -149,15 +149,15 @@ class Commander:
         Returns:
             Whether the store says it to other hosts.
         """
-        if self._kill_file is None:
-            self._turn_on(KillFile(**kill_switch.model_dump()))
+        if self._switch.file is None:
+            self._switch.turn_on(KillFile(**kill_switch.model_dump()))
             self._unwritten.append(note)
             self.look()
         shares = asyncio.create_task(self._share())
         self._running.add(shares)
         shares.add_done_callback(self._running.discard)
         await asyncio.wait((shares,), timeout=SHARE_S)
-        return self._kill_file is not None and self._kill_file.shared
+        return self._switch.file is not None and self._switch.file.shared
 
     async def resume(self, note: Note) -> bool:
         """Turns the kill switch off, for all hosts that share the store.
@@ -210,7 +210,7 @@ class Commander:
 
     async def _share(self) -> None:
         async with self._lock:
-            file = self._kill_file
+            file = self._switch.file
             if file is None or file.shared:
                 return
             try:
@@ -220,13 +220,13 @@ class Commander:
                 return
             self._unwritten.clear()
             self._seen_halt = file.at_unix_nanos
-            if self._kill_file is file:
-                self._turn_on(file.model_copy(update={"shared": True}))
+            if self._switch.file is file:
+                self._switch.turn_on(file.model_copy(update={"shared": True}))
         self.look()
 
     async def _resume(self, note: Note) -> bool:
         async with self._lock:
-            file = self._kill_file
+            file = self._switch.file
             if file is None:
                 return False
             self._unwritten.append(note)
@@ -237,44 +237,20 @@ class Commander:
                 if file.shared:
                     self._unwritten.remove(note)
                     raise
-            self._turn_off()
+            self._switch.turn_off()
         self.look()
         return True
 
-    def _turn_on(self, file: KillFile) -> None:
-        """Writes the file. Where that fails, it is on all the same for as long as this process lives."""
-        self._held = file
-        try:
-            write_kill_file(self._folder, file)
-            self._held = None
-        except ServingError as error:
-            log.error("the kill switch is on, but not kept", extra={"why": str(error)})  # noqa: TRY400
-        self._switched(file)
-
-    def _turn_off(self) -> None:
-        remove_kill_file(self._folder)
-        self._held = None
-        self._switched(None)
-
-    def _see(self, file: KillFile | None) -> None:
-        """Takes note of what somebody has done to the file."""
-        before = self._kill_file
-        if file == before:
+    def _see(self) -> None:
+        """Takes note of what somebody has done to the kill switch's file."""
+        if not self._switch.look():
             return
-        self._switched(file)
+        file = self._switch.file
         if file is not None and not file.shared:
             lines = ("kill switch: on, by its file",)
             self._note(Note("halt", file.actor, file.reason, lines, self.now))
         elif file is None:
             self._note(Note("resume", "unknown", "", ("kill switch: off, its file is gone",), self.now))
-
-    def _switched(self, file: KillFile | None) -> None:
-        if file is not None and self._kill_file is None:
-            said = {"actor": file.actor, "why": file.reason}
-            log.error("THE KILL SWITCH IS ON: no policy answers, fallback chains do", extra=said)
-        if file is None and self._kill_file is not None:
-            log.warning("the kill switch is off: policies answer again")
-        self._kill_file = file
 
     def _learn(self, stored: StoredCommands) -> None:
         """Takes over what the store says."""
@@ -287,10 +263,10 @@ class Commander:
         on = stored.kill_switch
         if on is not None and on.at_unix_nanos != self._seen_halt:
             self._seen_halt = on.at_unix_nanos
-            if self._kill_file is None:
-                self._turn_on(KillFile(**on.model_dump(), shared=True))
-        if on is None and self._kill_file is not None and self._kill_file.shared:
-            self._turn_off()
+            if self._switch.file is None:
+                self._switch.turn_on(KillFile(**on.model_dump(), shared=True))
+        if on is None and self._switch.file is not None and self._switch.file.shared:
+            self._switch.turn_off()
 
     async def _write_down(self) -> None:
         """Writes to the store what could not be written before. The lock is held."""
@@ -311,7 +287,7 @@ class Commander:
         kept = KeptCommands(
             overrides=self.current.overrides,
             leases=self.leases.until,
-            kill_file=self._kill_file,
+            kill_file=self._switch.file,
             seen_halt=self._seen_halt,
         )
         if kept == self._kept:
