@@ -38,8 +38,8 @@ class Setting:
             publish_toy(self.bundles)
 
     def serving(self, **options: Any) -> Any:
-        options.setdefault("deployments", [self.file])
-        return running_server(self.bundles, workers=2, state_dir=self.state, **options)
+        options = {"deployments": [self.file], "workers": 2, **options}
+        return running_server(self.bundles, state_dir=self.state, **options)
 
 
 @pytest.fixture
@@ -150,6 +150,21 @@ def test_without_a_heartbeat_the_policy_ends_by_rule(setting: Setting) -> None:
         assert "good until" in run(server, "heartbeat", "toy")
         assert told(act(server))[2] == ""
         wait_until(lambda: told(act(server))[2] == "lease_expired", "it is obeyed")
+
+
+def test_a_breaker_that_opens_is_in_the_answers_the_metrics_and_the_history(setting: Setting) -> None:
+    setting.file.write_text(
+        "policy: toy\nsafety:\n  breaker: {guarded: 0.5, least: 5, open_s: 600}\n"
+        "  fallback: [{constant: 0}]\n"
+    )
+    with setting.serving(workers=1) as server:
+        with PolicyClient(server.grpc) as client:
+            for _ in range(8):
+                client.policy("toy").act([float("nan")] * 4)
+        assert told(act(server))[1:3] == ("fallback", "breaker_open")
+        wait_until(lambda: "closed -> open" in run(server, "deploy", "history", "toy"), "it is written down")
+        moved = {"policy": "toy", "from": "closed", "to": "open"}
+        assert value(scrape(server.http), "steersman_breaker_transitions_total", **moved) == 1
 
 
 @pytest.mark.parametrize(

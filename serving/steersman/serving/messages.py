@@ -1,8 +1,8 @@
 """What supervisor and workers say to each other: one JSON object a line over a private socket pair.
 
 The supervisor starts with `Start`; the worker answers `Ready`, or `Failed` and ends. `Route` is answered by
-`Routed`, `Obey` by `Obeyed`, `Access` by nothing. After `Drain`, or when the socket closes, the worker
-finishes what is in flight and ends.
+`Routed`, `Obey` by `Obeyed`, `Access` by nothing; `BreakerChanged` comes by itself. After `Drain`, or when
+the socket closes, the worker finishes what is in flight and ends.
 """
 
 from __future__ import annotations
@@ -147,6 +147,27 @@ class Obeyed(Spec):
     number: int
 
 
+class BreakerChanged(Spec):
+    """A breaker of this worker has changed its state.
+
+    Attributes:
+        policy: Name of the policy.
+        version: Its version.
+        before: The state that was left: closed, open or half_open.
+        after: The state that was entered.
+        cause: Why, as a word.
+        why: Why, for people.
+    """
+
+    type: Literal["breaker"] = "breaker"
+    policy: str
+    version: int
+    before: str
+    after: str
+    cause: str
+    why: str
+
+
 class Failed(Spec):
     """The worker cannot start; it ends."""
 
@@ -155,11 +176,11 @@ class Failed(Spec):
 
 
 ToWorker = Annotated[Start | Route | Access | Obey | Drain, Field(discriminator="type")]
-ToSupervisor = Annotated[Ready | Routed | Obeyed | Failed, Field(discriminator="type")]
+ToSupervisor = Annotated[Ready | Routed | Obeyed | BreakerChanged | Failed, Field(discriminator="type")]
 TO_WORKER: TypeAdapter[Start | Route | Access | Obey | Drain] = TypeAdapter(
     ToWorker, config=ConfigDict(hide_input_in_errors=True)
 )
-TO_SUPERVISOR: TypeAdapter[Ready | Routed | Obeyed | Failed] = TypeAdapter(ToSupervisor)
+TO_SUPERVISOR: TypeAdapter[Ready | Routed | Obeyed | BreakerChanged | Failed] = TypeAdapter(ToSupervisor)
 MAX_LINE = 64 * 1024 * 1024
 
 

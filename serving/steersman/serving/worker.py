@@ -20,6 +20,7 @@ from typing import Any
 
 from steersman.bundle.errors import SteersmanError
 from steersman.monitoring.counters import Segment, Slot
+from steersman.safety.breaker_states import Transition
 from steersman.safety.commands import CommandList
 from steersman.safety.entry_points import EntryPoints
 from steersman.safety.overrides import Commands
@@ -28,12 +29,14 @@ from steersman.serving.deciding.engine import Engine
 from steersman.serving.deciding.episodes import EpisodeKeeper
 from steersman.serving.deciding.routing import RoutingTable
 from steersman.serving.dispatching.dispatcher import Dispatcher
+from steersman.serving.loading.breaking import VersionBreakers
 from steersman.serving.loading.loader import Loader
 from steersman.serving.logs import configure_logs
 from steersman.serving.messages import (
     MAX_LINE,
     TO_WORKER,
     Access,
+    BreakerChanged,
     Drain,
     Failed,
     Failure,
@@ -70,7 +73,14 @@ class Worker:
             EpisodeKeeper(TokenCodec(start.keyring), start.episode_ttl_s),
             start.limits.max_rows,
         )
-        self._loader = Loader(slot.block, Path(start.cache), start.trust, EntryPoints(start.entry_points))
+        self._loop = asyncio.get_running_loop()
+        self._loader = Loader(
+            slot.block,
+            Path(start.cache),
+            start.trust,
+            EntryPoints(start.entry_points),
+            VersionBreakers(tell=self._tell_of_breaker),
+        )
         self._engine.obey(_compiled(start.commands))
         self._obeyed = start.commands.number
         self._dispatcher = Dispatcher(self._engine, start.limits)
@@ -167,7 +177,19 @@ class Worker:
             process.resident_bytes = resident_bytes()
             await asyncio.sleep(HEARTBEAT_S)
 
-    def _say(self, message: Ready | Routed | Obeyed) -> None:
+    def _tell_of_breaker(self, policy: str, version: int, told: Transition) -> None:
+        """On whichever thread decides."""
+        message = BreakerChanged(
+            policy=policy,
+            version=version,
+            before=str(told.before),
+            after=str(told.after),
+            cause=str(told.cause),
+            why=told.why,
+        )
+        self._loop.call_soon_threadsafe(self._say, message)
+
+    def _say(self, message: Ready | Routed | Obeyed | BreakerChanged) -> None:
         self._writer.write(line(message))
 
     def _routed(self) -> Routed:

@@ -12,7 +12,9 @@ from steersman.safety.breaker import Breaker
 from steersman.safety.breaker_settings import BreakerSettings
 from steersman.safety.breaker_states import Transition
 from steersman.safety.breakers import Breakers
+from steersman.serving.deciding.runtime import LoadedVersion
 
+Tell = Callable[[str, int, Transition], None]
 log = logging.getLogger(__name__)
 
 
@@ -21,27 +23,32 @@ class VersionBreakers:
 
     Args:
         clock: Seconds that never go back.
+        tell: Told of a policy, its version and a change; on any thread.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, tell: Tell = lambda *_: None) -> None:
+        self._tell = tell
+        self._versions: dict[tuple[str, str], int] = {}
         self._breakers = Breakers(clock, self._told)
         self._recorders: dict[tuple[str, str], WeakSet[Recorder]] = {}
 
     def of(
-        self, policy: str, digest: str, settings: BreakerSettings | None, recorder: Recorder
+        self, policy: str, loaded: LoadedVersion, settings: BreakerSettings | None, recorder: Recorder
     ) -> Breaker | None:
         """The version's breaker, which all lanes of the version share; None where none is asked for.
 
         Args:
             policy: Name of the policy.
-            digest: Digest of the version.
+            loaded: The version.
             settings: From the deployment.
             recorder: Of the lane; what the breaker does is counted in every lane of the version.
         """
         if settings is None:
             recorder.show_breaker(None)
             return None
+        digest = loaded.digest
         breaker = self._breakers.of(policy, digest, settings)
+        self._versions[policy, digest] = loaded.manifest.version
         self._recorders.setdefault((policy, digest), WeakSet()).add(recorder)
         recorder.show_breaker(str(breaker.state))
         return breaker
@@ -51,7 +58,7 @@ class VersionBreakers:
             "breaker changed",
             extra={
                 "policy": policy,
-                "digest": digest[:16],
+                "version": self._versions.get((policy, digest)),
                 "before": str(told.before),
                 "after": str(told.after),
                 "cause": str(told.cause),
@@ -60,3 +67,4 @@ class VersionBreakers:
         )
         for recorder in list(self._recorders.get((policy, digest), ())):
             recorder.record_transition(str(told.before), str(told.after))
+        self._tell(policy, self._versions.get((policy, digest), 0), told)

@@ -112,7 +112,7 @@ class Loader:
             safeguards=Safeguards.compile(route.safety, contract, loaded.references.get("greedy"), aids),
             recorder=recorder,
             named_features=has_named_features(contract),
-            breaker=self.breakers.of(route.policy, loaded.digest, watched, recorder),
+            breaker=self.breakers.of(route.policy, loaded, watched, recorder),
         )
 
 

@@ -17,6 +17,7 @@ from steersman.safety.commands import MOST_OVERRIDES, CommandList, KillSwitch, O
 from steersman.serving.clock import Clock, unix_nanos
 from steersman.serving.errors import ServingError
 from steersman.serving.kill_file import KillFile
+from steersman.serving.messages import BreakerChanged
 from steersman.serving.rollout.archive import Archive
 from steersman.serving.rollout.errors import ChangeRefusedError, StoreError
 from steersman.serving.rollout.overrides_store import Note, StoredCommands
@@ -94,6 +95,11 @@ class Commander:  # cap: class-lines, one lock is around all that is ordered
         while True:
             await asyncio.sleep(FOLLOW_S)
             await self.follow()
+
+    def witness(self, worker: int, told: BreakerChanged) -> None:
+        """Writes to the history that a breaker has changed, as soon as the store can be used."""
+        line = f"breaker of version {told.version} in worker {worker}: {told.before} -> {told.after}"
+        self._note(Note("breaker", "breaker", f"{told.cause}: {told.why}", (line,), self.now, told.policy))
 
     def look(self) -> None:
         """What is ordered now; another list than the last one is kept, and told to the workers."""

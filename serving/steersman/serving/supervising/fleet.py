@@ -12,7 +12,7 @@ from functools import partial
 from steersman.monitoring.counters import Segment
 from steersman.safety.commands import CommandList
 from steersman.serving.errors import ServingError
-from steersman.serving.messages import Routed, Start
+from steersman.serving.messages import BreakerChanged, Routed, Start
 from steersman.serving.rollout.snapshot import RoutingSnapshot
 from steersman.serving.security.access import AccessList
 from steersman.serving.supervising.tending import keep_going
@@ -52,11 +52,18 @@ class Fleet:
         care: How they are looked after.
         segment: Their counters.
         on_routed: Called when a worker says what it has loaded.
+        on_breaker: Called when a breaker of a worker has changed its state.
     """
 
     def __init__(
-        self, start: Start, care: Care, segment: Segment, on_routed: Callable[[int, Routed], None]
+        self,
+        start: Start,
+        care: Care,
+        segment: Segment,
+        on_routed: Callable[[int, Routed], None],
+        on_breaker: Callable[[int, BreakerChanged], None] = lambda *_: None,
     ) -> None:
+        self._on_breaker = on_breaker
         self._start = start
         self._care = care
         self._segment = segment
@@ -154,7 +161,7 @@ class Fleet:
         )
 
     async def _spawn(self, slot: int) -> None:
-        worker = WorkerProcess(slot, self._heard, self._news.set)
+        worker = WorkerProcess(slot, self._heard, self._news.set, self._on_breaker)
         self._workers[slot] = worker
         await worker.spawn(self._start.model_copy(update={"slot": slot}), self._care.start_timeout_s)
 

@@ -91,7 +91,9 @@ class Supervisor:
             start = start_message(settings, secret, snapshot, segment, port, transport=transport)
             commander = self._commander(director)
             start = start.model_copy(update={"commands": await commander.begin()})
-            director.lead(Fleet(start, care_of(settings, transport), segment, director.heard))
+            director.lead(
+                Fleet(start, care_of(settings, transport), segment, director.heard, commander.witness)
+            )
             commander.lead(director.fleet.obey)
             registry = make_registry(segment, director, self._archive, lambda: commander.current)
             held.http.serve(registry, partial(self._readiness, director))

@@ -18,6 +18,7 @@ from steersman.serving.messages import (
     MAX_LINE,
     TO_SUPERVISOR,
     Access,
+    BreakerChanged,
     Drain,
     Failed,
     Obey,
@@ -42,7 +43,9 @@ class WorkerProcess:
         slot: int,
         on_routed: Callable[[int, Routed], None],
         on_obeyed: Callable[[], None] = lambda: None,
+        on_breaker: Callable[[int, BreakerChanged], None] = lambda *_: None,
     ) -> None:
+        self._on_breaker = on_breaker
         self.slot = slot
         self.started_at = time.monotonic()
         self.routed: Routed | None = None
@@ -165,8 +168,10 @@ class WorkerProcess:
         if not self._answer.done():
             self._answer.set_exception(ServingError(f"worker {self.slot} ended before it was ready"))
 
-    def _hear(self, message: Ready | Routed | Obeyed | Failed) -> None:
+    def _hear(self, message: Ready | Routed | Obeyed | BreakerChanged | Failed) -> None:
         match message:
+            case BreakerChanged():
+                self._on_breaker(self.slot, message)
             case Ready(routed=routed):
                 self._take(routed)
                 if not self._answer.done():
