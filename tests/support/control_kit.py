@@ -15,6 +15,7 @@ import grpc.aio
 
 from steersman.monitoring.blocks import Allocator
 from steersman.serving.control.operator import Operator
+from steersman.serving.control.overseer import Overseer
 from steersman.serving.control.server import ControlServer
 from steersman.serving.control.servicer import ControlServicer
 from steersman.serving.messages import Failure, LoadedLane, Routed
@@ -23,6 +24,7 @@ from steersman.serving.rollout.archive import Archive
 from steersman.serving.rollout.snapshot import RoutingSnapshot
 from steersman.serving.rollout.state import DeploymentState
 from steersman.serving.security.access import AccessList
+from steersman.serving.supervising.commanding import Commander
 from steersman.serving.supervising.director import Director
 from steersman.serving.supervising.fleet import Fleet
 from steersman.serving.supervising.following import Follower
@@ -56,6 +58,12 @@ class ToldFleet:
 
     def current(self, generation: int) -> int:
         return sum(routed.generation >= generation for routed in self._routed)
+
+    async def obeyed(self, number: int, timeout_s: float) -> bool:
+        return number >= 0 and timeout_s >= 0
+
+    def obeying(self, number: int) -> int:
+        return self.size if number >= 0 else 0
 
     async def settled(self, generation: int, timeout_s: float) -> bool:
         return self.current(generation) == self.size
@@ -99,6 +107,7 @@ class ControlKit:
         )
         self.archive = Archive(store, folder)
         self.operator = Operator(self.director, self.archive, lambda: self.now, self.new_id)
+        self.commander = Commander(folder, self.archive, lambda: self.now, dict)
         self.keeper = Keeper(self.director, poll_s=0.0)
         self.follower = Follower(self.director, self.archive)
 
@@ -118,7 +127,9 @@ class ControlKit:
     @asynccontextmanager
     async def serving(self, access: AccessList | None = None) -> AsyncIterator[ControlServiceAsyncStub]:
         """A client of the control service on a port of its own."""
-        servicer = ControlServicer(self.operator, self.director, self.keeper.refresh)
+        servicer = ControlServicer(
+            self.operator, self.director, self.keeper.refresh, Overseer(self.commander, self.director)
+        )
         server = ControlServer(servicer, "127.0.0.1", 0, tls=None, access=access)
         await server.start()
         try:

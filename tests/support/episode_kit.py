@@ -56,6 +56,7 @@ class EpisodeKit:
 
     def __init__(self, root: Path, deployment: Document | None = None, keyring: Keyring = KEYRING) -> None:
         self.now = 1_700_000_000.0
+        self.policy = str((deployment or {}).get("policy", "toy"))
         self._begun = utc_now()
         self._segment = Segment.create(root / "counters", counters_layout(1, 200_000))
         self._planner = Planner(
@@ -94,7 +95,8 @@ class EpisodeKit:
 
     def counts(self, lane: str = "stable") -> BlockView:
         """What has been counted in a lane."""
-        placed = next(found.placed for found in self._before.lanes if found.route.lane == lane)
+        lanes = [found for found in self._before.lanes if found.policy == self.policy]
+        placed = next(found.placed for found in lanes if found.route.lane == lane)
         return self._segment.total(placed)
 
     def _date(self) -> datetime:

@@ -44,7 +44,6 @@ class SafetyKit(EpisodeKit):
     def __init__(
         self, root: Path, safety: Mapping[str, Any] | None = None, policy: str = "toy", **deployment: Any
     ) -> None:
-        self.policy = policy
         self._deployment = {"policy": policy, **deployment}
         super().__init__(root, {**self._deployment, "safety": safety or {}})
 
@@ -52,9 +51,7 @@ class SafetyKit(EpisodeKit):
         """Another safety section."""
         self.deploy({**self._deployment, "safety": safety})
 
-    def command(
-        self, *overrides: Override, killed: bool = False, lease_until_s: float | None = None
-    ) -> None:
+    def command(self, *overrides: Override, killed: bool = False, lease_until_s: float | None = None) -> None:
         """What people order, in place of what they ordered before."""
         leases = () if lease_until_s is None else (self._lease(lease_until_s),)
         switch = KillSwitch(actor="ann") if killed else None

@@ -52,7 +52,7 @@ from steersman.client.errors import (
 )
 from steersman.client.outcomes import EpisodeEnd, Outcome, OutcomeError, OutcomeReport
 from steersman.client.plain_values import plain
-from steersman.client.refusals import UnsafeRow
+from steersman.client.refusals import UnsafeRowError
 from steersman.client.replicas import Health, ReplicaStatus
 from steersman.client.requests import EpisodeState, Evidence, Observation
 
@@ -105,7 +105,7 @@ __all__ = [
     "TlsError",
     "UnauthenticatedError",
     "UnsafeActionError",
-    "UnsafeRow",
+    "UnsafeRowError",
     "VersionState",
     "plain",
 ]

@@ -39,7 +39,7 @@ class Source(StrEnum):
     SAFE_ACTION = "safe_action"
     """The declared safe action, exempt from the mask."""
     LOCAL_FALLBACK = "local_fallback"
-    """The client's own fallback chain: its local check was against the server's action, or nobody answered."""
+    """The client's own fallback chain: its check was against the server's action, or nobody answered."""
     UNKNOWN = "unknown"
     """A source that a newer server knows and this client does not."""
 

@@ -84,7 +84,7 @@ class UnsafeActionError(RowFailedError):
         decision_id: The server's id of the decision, 16 bytes.
     """
 
-    def __init__(  # cap: parameters, the error is its own record
+    def __init__(  # cap: parameters, the error is its own record  # noqa: PLR0913
         self,
         message: str,
         *,

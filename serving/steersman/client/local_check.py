@@ -175,7 +175,7 @@ class LocalCheck:
         return self._of(question.description).review(question, actions, answered, exempt)
 
     def answer(self, question: Question, why: str) -> LocalAnswers:
-        """What its fallback chain answers to a batch; see `ActionCheck`. It is the same whatever the reason."""
+        """What its fallback chain answers to a batch, whatever the reason; see `ActionCheck`."""
         del why
         return self._of(question.description).answer(question)
 
@@ -234,7 +234,7 @@ def _of_actions(settings: SafetySettings, *, answers: bool) -> SafetySettings:
         )
     guard = settings.guard.model_copy(update={"training_range": None, "distance": None, "confidence": None})
     kept = {"guard", "constraints", "fallback", "safe_action", "unanswered"}
-    changes = {name: None for name in type(settings).model_fields if name not in kept}
+    changes: dict[str, object] = {name: None for name in type(settings).model_fields if name not in kept}
     if not answers:
         changes |= {"fallback": FallbackSettings(), "unanswered": "fail"}
     return settings.model_copy(update={**changes, "guard": guard})

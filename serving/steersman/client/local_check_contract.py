@@ -100,14 +100,14 @@ def description_of(policy: str, contract: Contract) -> PolicyDescription:
 
 
 def _described_action(action: ActionSpec) -> described.ActionSpec:
-    is_box = isinstance(action, BoxAction)
+    low, high = bounds(action) if isinstance(action, BoxAction) else (None, None)
     return described.ActionSpec(
         kind=ActionKind(action.kind),
         dtype=wire_dtype(action.dtype),
         shape=action.shape,
         nvec=action.mask_segments,
         start=action.start if isinstance(action, DiscreteAction) else 0,
-        low=bounds(action)[0].ravel() if is_box else None,
-        high=bounds(action)[1].ravel() if is_box else None,
+        low=None if low is None else low.ravel(),
+        high=None if high is None else high.ravel(),
         names=action.names,
     )

@@ -54,7 +54,7 @@ class LocalAnswers:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class UnsafeRow(RowError):
+class UnsafeRowError(RowError):
     """Why a row of a batch has no action: the client's own check is against the server's.
 
     Attributes:
@@ -84,9 +84,9 @@ class UnsafeRow(RowError):
         )
 
 
-def unsafe_row(refusal: Refusal, action: Action, decision_id: bytes) -> UnsafeRow:
+def unsafe_row(refusal: Refusal, action: Action, decision_id: bytes) -> UnsafeRowError:
     """The error of a row for whose action there is none in its place."""
-    return UnsafeRow(
+    return UnsafeRowError(
         row=refusal.row,
         reason=refusal.reason,
         message=f"{refusal.message}; the action of decision {decision_id.hex()} is not handed out",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
 from datetime import UTC, datetime
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+GRPC_LOGGER = "grpc._cython.cygrpc"
 
 
 class JsonFormatter(logging.Formatter):
@@ -48,3 +52,9 @@ def configure_logs(level: str, *, as_json: bool | None = None) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if as_json else PlainFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger(GRPC_LOGGER).addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """That a call was cancelled while grpcio stopped is an error to it, and to nobody else."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)

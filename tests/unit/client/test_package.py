@@ -51,7 +51,7 @@ def test_the_public_names_are_these() -> None:
     assert sorted(steersman.client.__all__) == steersman.client.__all__
     assert {name for name in vars(steersman.client) if name[0].isupper()} <= set(steersman.client.__all__)
     assert steersman.client.__all__ == [
-        "ActStream", "Action", "ActionKind", "ActionSpec", "Ambient", "AsyncActStream",
+        "ActStream", "Action", "ActionCheck", "ActionKind", "ActionSpec", "Ambient", "AsyncActStream",
         "AsyncEpisode", "AsyncPolicy", "AsyncPolicyClient", "AsyncPolicyStream", "ClientError",
         "Coalesce", "DeadlineExceededError", "Decision", "Decisions", "DistributionKind", "Episode",
         "EpisodeEnd", "EpisodeState", "Evidence", "Health", "Intervention", "InvalidRequestError",
@@ -59,7 +59,8 @@ def test_the_public_names_are_these() -> None:
         "OutcomeReport", "OverloadedError", "PermissionDeniedError", "Policy", "PolicyClient",
         "PolicyDescription", "PolicyNotFoundError", "PolicyStream", "PolicySummary",
         "PolicyVersion", "ReplicaStatus", "RowError", "RowFailedError", "ServerUnavailableError",
-        "Source", "TlsError", "UnauthenticatedError", "VersionState", "plain",
+        "Source", "TlsError", "UnauthenticatedError", "UnsafeActionError", "UnsafeRowError",
+        "VersionState", "plain",
     ]  # fmt: skip
 
 
@@ -105,8 +106,9 @@ def test_the_marks_of_failures_are_the_servers() -> None:
 def test_the_vocabulary_is_the_wires_and_the_servers() -> None:
     from steersman.serving import decision
 
-    assert {source.value for source in Source} - {"unknown"} == {source.value for source in decision.Source}
-    assert {f"SOURCE_{source.name}" for source in Source if source not in {"none", "unknown"}} == set(
+    own = {"unknown", "local_fallback"}
+    assert {source.value for source in Source} - own == {source.value for source in decision.Source}
+    assert {f"SOURCE_{source.name}" for source in Source if source not in {"none", *own}} == set(
         pb.Source.keys()
     ) - {"SOURCE_UNSPECIFIED"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from hypothesis import given, settings
@@ -29,8 +29,9 @@ def saying(*answers: bytes, closes: bool = True) -> Iterator[str]:
         connection, _ = listener.accept()
         with connection:
             connection.recv(65_536)
-            for part in answers:
-                connection.sendall(part)
+            with suppress(BrokenPipeError, ConnectionResetError):  # who has heard enough is gone
+                for part in answers:
+                    connection.sendall(part)
             if not closes:
                 over.wait(20.0)
 

@@ -13,7 +13,7 @@ from steersman.safety.commands import CommandList, KillSwitch, LeaseSettings, Ov
 from steersman.serving.kill_file import KILL_FILE, read_kill_file
 from steersman.serving.rollout.archive import Archive
 from steersman.serving.rollout.errors import ChangeRefusedError, StoreError
-from steersman.serving.rollout.overrides_store import Note
+from steersman.serving.rollout.noted import Note
 from steersman.serving.supervising.commanding import Commander
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -179,8 +179,8 @@ async def test_what_is_misspelt_is_told_before_what_is_missing(stub: Any) -> Non
     message = (await failure(stub.ApplyDeployment(apply(document))))[2]
     assert message == (
         "deployment:2: lanes.canary.versoin: unknown field; expected one of share, version. "
-        "Did you mean version? Also wrong: line 3: overlaod: unknown field, expected one of arms, batching, labels, "
-        "lanes, overload, policy, precision, safety, serve (Did you mean overload?); "
+        "Did you mean version? Also wrong: line 3: overlaod: unknown field, expected one of arms, batching, "
+        "labels, lanes, overload, policy, precision, safety, serve (Did you mean overload?); "
         "line 2: lanes.canary.share: missing field; "
         "line 4: precision: got 'int4', expected 'auto', 'fp32' or 'int8' (Did you mean int8?)."
     )

@@ -52,6 +52,7 @@ def names(lane: LaneRoute) -> tuple[tuple[str, ...], tuple[str, ...]]:
 SAFETY = {
     "constraints": [{"name": "dwell", "dwell": {"min_s": 1.0}}],
     "fallback": [{"constant": 0}, {"name": "last", "preference": [1, 0]}],
+    "unanswered": "fail",
 }
 
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Command, SettingsFactory
-
     from steersman.training import Progress
 
 

@@ -12,7 +12,6 @@ from steersman.training import train_policy
 
 if TYPE_CHECKING:
     from conftest import SettingsFactory
-
     from steersman.training import TrainingResult
 
 

@@ -14,7 +14,7 @@ from steersman.safety.commands import KillSwitch, Override, OverrideKind
 from steersman.serving.control.requests import Asked
 from steersman.serving.errors import CallError, Code, invalid
 from steersman.serving.planning.plan import PlannedLane
-from steersman.serving.rollout.overrides_store import Note
+from steersman.serving.rollout.noted import Note
 from steersman.serving.supervising.commanding import Commander
 from steersman.serving.supervising.director import Director
 

@@ -40,6 +40,8 @@ def _check_actions(work: Work, outputs: Mapping[str, Array]) -> None:
         return
     permitted = permits(work.columns.action_mask, work.actions, work.lane.contract.action)
     if np.count_nonzero(permitted) < len(permitted):
+        exists = permits(None, work.actions, work.lane.contract.action)
+        work.refuse(~exists & ~work.unanswered, Reason.ACTION_OUT_OF_SPACE)
         work.refuse(~permitted & ~work.unanswered, Reason.ACTION_MASKED)
 
 

@@ -20,7 +20,7 @@ from steersman.serving.kill_file import KillFile
 from steersman.serving.messages import BreakerChanged
 from steersman.serving.rollout.archive import Archive
 from steersman.serving.rollout.errors import ChangeRefusedError, StoreError
-from steersman.serving.rollout.overrides_store import Note, StoredCommands
+from steersman.serving.rollout.noted import Note, StoredCommands
 from steersman.serving.supervising.kept_commands import KeptCommands, load_commands, save_commands
 from steersman.serving.supervising.leasing import Asked, Leases
 from steersman.serving.supervising.switching import HostSwitch
