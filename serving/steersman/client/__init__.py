@@ -10,7 +10,7 @@ Example:
             env.step(decision.action)
 
 Needs numpy, grpcio and protobuf, and nothing else of Steersman than the wire contract, `steersman.v1`.
-The exception is `steersman.client.local_check`, which is not imported here: it needs the extra `check`.
+The exception is `steersman.local_check`, which is not imported here: it needs the extra `check`.
 """
 
 from steersman.client.aio import (

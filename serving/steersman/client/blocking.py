@@ -100,7 +100,7 @@ class PolicyClient(Blocking[ClientCalls]):
             mode: "greedy" or "sampled".
             version: A version, or a label such as "champion", instead of the one that routing would choose.
             evidence: What is wanted beside the action: any of "value", "entropy", "distribution".
-            check: Has to agree before an action is handed out: `steersman.client.local_check.LocalCheck`.
+            check: Has to agree before an action is handed out: `steersman.local_check.LocalCheck`.
         """
         calls = PolicyCalls(self._calls.checked(check), name, Ask(mode, version, evidence))
         return Policy(calls, self._driver)

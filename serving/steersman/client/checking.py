@@ -1,6 +1,6 @@
 """Where a check of one's own takes its place: between the server's answer and the caller.
 
-A check judges whole batches, and gives back what it has against single rows. `steersman.client.local_check`
+A check judges whole batches, and gives back what it has against single rows. `steersman.local_check`
 has one; nothing here needs more than the client itself does.
 """
 

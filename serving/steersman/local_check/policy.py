@@ -13,8 +13,8 @@ from steersman.bundle.features import feature_matrix, has_named_features
 from steersman.bundle.specs import Contract
 from steersman.client.checking import Question
 from steersman.client.decision import Source
-from steersman.client.local_check_memory import EpisodeSlots
 from steersman.client.refusals import LocalAnswers, Refusal
+from steersman.local_check.memory import EpisodeSlots
 from steersman.safety.columns import Array, Features, Rows, all_columns, all_true
 from steersman.safety.constraints import Bound
 from steersman.safety.guard_settings import GUARD_REASONS

@@ -5,11 +5,11 @@ sent, and every constraint, on this observation and with what this client rememb
 actions that the caller got, and when. Where the check is against an answer, callers get an error, or what
 the fallback chain says here; so they do, if wished for, when no server answers.
 
-Needs the extra `check`.
+Needs what the server needs; the client alone is content with numpy, grpcio and protobuf.
 
 Example:
     from steersman.client import PolicyClient
-    from steersman.client.local_check import LocalCheck
+    from steersman.local_check import LocalCheck
 
     check = LocalCheck.from_deployment("cartpole.yaml", unsafe="fallback", offline="fallback")
     with PolicyClient("127.0.0.1:50051") as client:
@@ -38,8 +38,8 @@ try:
     from steersman.bundle.bundle import Bundle
     from steersman.bundle.errors import UsageError
     from steersman.bundle.specs import Contract
-    from steersman.client.local_check_contract import contract_of, description_of
-    from steersman.client.local_check_policy import CheckCounts, PolicyCheck
+    from steersman.local_check.contract import contract_of, description_of
+    from steersman.local_check.policy import CheckCounts, PolicyCheck
     from steersman.safety.checking import check_safety
     from steersman.safety.columns import Rows
     from steersman.safety.entry_points import EntryPoints
@@ -50,7 +50,7 @@ try:
     from steersman.serving.rollout.yaml_lines import pointing
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
-        f"a local check needs {missing.name}, which is not installed; pip install 'steersman[check]'",
+        f"a local check needs {missing.name}, which is not installed; `pip install steersman` brings it",
         name=missing.name,
     ) from missing
 
