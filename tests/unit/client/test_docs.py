@@ -55,6 +55,7 @@ def test_an_example_runs(
     authority = Authority()
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     authority.issue("client").write(tmp_path, "client")
+    (tmp_path / "cartpole.yaml").write_text("policy: cartpole\nsafety: {fallback: [{constant: stay}]}\n")
     monkeypatch.chdir(tmp_path)
     environment = Environment()
     batch = np.eye(4, dtype=np.float32)

@@ -81,7 +81,7 @@ def heed(work: Work) -> None:
 
 
 def guard(work: Work) -> None:
-    """Judges observations. Rows whose tokens are bad keep that reason."""
+    """Judges observations. Rows whose tokens are bad keep that reason; those with orders have their answer."""
     verdicts = work.lane.safeguards.guard.check(
         work.columns.observations, work.features, work.memory, ages_s(work.columns, work.now_s)
     )
@@ -94,9 +94,7 @@ def guard(work: Work) -> None:
     work.reasons[told] = _GUARD_CODES[verdicts.codes[told]]
     work.guarded = caught
     work.unanswered |= ~verdicts.passed
-    rejected = verdicts.rejected & caught
-    work.reasons[rejected] = _GUARD_CODES[verdicts.codes[rejected]]
-    work.failed |= rejected
+    work.failed |= verdicts.rejected & told
 
 
 def check_masks(work: Work) -> None:

@@ -91,16 +91,25 @@ def _shares(work: Work) -> NDArray[np.float64] | float:
 
 
 def next_state(work: Work) -> NDArray[np.uint8] | None:
-    """[N, bytes]: the recurrent state after this step; what the policy did not see leaves it as it was."""
-    specs, before = work.lane.contract.state, work.state
+    """[N, bytes]: the recurrent state after this step; what the policy did not see leaves it as it was.
+
+    So does what left it without a number: the episode could never recover.
+    """
+    before = work.state
     if before is None:
         return None
-    after = {}
-    for spec in specs:
-        old = before[spec.name]
-        new = old if work.outputs is None else work.outputs[f"next_state/{spec.name}"]
-        keep = work.unanswered.reshape(-1, *(1,) * (old.ndim - 1))
-        after[spec.name] = np.where(keep, old, new) if np.count_nonzero(keep) else new
+    if work.outputs is None:
+        return pack_state(work.lane.contract, before)
+    after = {name: work.outputs[f"next_state/{name}"] for name in before}
+    keep = column(work.columns.rows, 0, "bool") if work.shown is None else ~work.shown
+    for new in after.values():
+        if np.count_nonzero(finite := np.isfinite(new)) < new.size:
+            keep = keep | ~finite.reshape(len(new), -1).all(axis=1)
+    if np.count_nonzero(keep):
+        after = {
+            name: np.where(keep.reshape(-1, *(1,) * (new.ndim - 1)), before[name], new)
+            for name, new in after.items()
+        }
     return pack_state(work.lane.contract, after)
 
 
@@ -139,6 +148,8 @@ def _constrained(work: Work) -> dict[str, Any]:
         margins = work.bound.margins(work.proposed)
         if not work.clean:
             asked = ~work.unanswered if work.violated is None else ~work.unanswered | (work.violated >= 0)
+            if work.shown is not None:
+                asked &= work.shown
             margins[:, ~asked] = np.nan
     return {
         "margins": margins,

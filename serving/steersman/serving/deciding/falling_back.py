@@ -39,6 +39,9 @@ def pin(work: Work) -> None:
     work.sources[pinned] = SOURCE_CODE[Source.OVERRIDE]
     work.reasons[wanted] = REASON_CODE[Reason.OVERRIDE_PINNED]
     work.unanswered[pinned], work.unanswered[refused] = False, True
+    for column in (work.violated, work.shielded_by):
+        if column is not None:
+            column[pinned] = -1  # what was done to the policy's action left no trace
     for row in pinned.tolist():
         _note(work, row, "override", orders.ids[orders.by[row]])
 
@@ -108,7 +111,6 @@ _TOLD = frozenset(
 
 def _note(work: Work, row: int, layer: str, name: str) -> None:
     reason = REASONS[work.reasons[row]]
-    wanted = work.proposed if reason in _TOLD else None
     work.interventions[:] = [item for item in work.interventions if item.row != row]
     work.interventions.append(
         Intervention(
@@ -116,7 +118,15 @@ def _note(work: Work, row: int, layer: str, name: str) -> None:
             layer=layer,
             name=name,
             reason=reason,
-            before=None if wanted is None else wanted[row].copy(),
+            before=_proposed(work, row) if reason in _TOLD else None,
             after=work.actions[row].copy(),
         )
     )
+
+
+def _proposed(work: Work, row: int) -> Array | None:
+    """What the policy wanted of a row that it saw, if that is an action at all."""
+    if work.proposed is None or (work.shown is not None and not work.shown[row]):
+        return None
+    wanted: Array = work.proposed[row]
+    return wanted.copy() if np.isfinite(wanted).all() else None

@@ -131,6 +131,7 @@ def _feeds(work: Work, ids: NDArray[np.uint8], salt: bytes) -> dict[str, Array]:
     noise = draw(spec, ids, salt) if spec is not None and work.mode == "sampled" else None
     observations, mask = work.columns.observations, work.columns.action_mask
     if work.refused:
+        work.shown = ~work.unanswered
         observations = {name: _replaced(work, name, array) for name, array in observations.items()}
         mask = None if mask is None else mask | work.unanswered[:, None]
     return work.lane.loaded.session.feeds(observations, mask, noise, work.state)

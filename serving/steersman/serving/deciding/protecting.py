@@ -72,6 +72,8 @@ def hold_latched(work: Work) -> None:
         work.healthy = np.ones(work.columns.rows, np.bool_)
     else:
         work.healthy = ~work.unanswered | np.isin(work.reasons, SAY_NOTHING)
+        if work.guarded is not None:
+            work.healthy &= ~work.guarded
     latch = work.lane.safeguards.latch
     if latch is not None:
         held = latch.holds(work.memory, work.healthy)
@@ -104,7 +106,7 @@ def _make_permitted(work: Work, bound: Bound, rows: NDArray[np.intp]) -> None:
     work.actions = before.copy()
     work.actions[done] = actions[solved]
     work.sources[done] = SOURCE_CODE[Source.SHIELD]
-    work.reasons[done] = REASON_CODE[Reason.CONSTRAINT_VIOLATED]
+    work.reasons[rows] = REASON_CODE[Reason.CONSTRAINT_VIOLATED]  # also of those that were going over
     unsolved = np.zeros(work.columns.rows, np.bool_)
     unsolved[rows[~solved]] = True
     work.refuse(unsolved, Reason.CONSTRAINT_VIOLATED)

@@ -61,6 +61,7 @@ class Work:
         proposed: [N, *action shape], what the model wanted; None where it was not, or could not be, run.
         causes: [N] codes of `Reason`, why the fallback was asked; None where that is `reasons`.
         outputs: The model's outputs by name; None where the model was not, or could not be, run.
+        shown: [N], rows whose observation the model saw; None for all, where it was run.
         state: By name, [N, *shape], the recurrent state before; None where there is none.
         memory: What safety remembers of the rows' episodes; None for nothing.
         orders: What people ordered for these rows; None for nothing.
@@ -92,6 +93,7 @@ class Work:
     proposed: Array | None = None
     causes: NDArray[np.int8] | None = None
     outputs: Mapping[str, Array] | None = None
+    shown: NDArray[np.bool_] | None = None
     state: Mapping[str, Array] | None = None
     memory: Memory | None = None
     orders: Orders | None = None
