@@ -81,7 +81,7 @@ def heed(work: Work) -> None:
 
 
 def guard(work: Work) -> None:
-    """Judges observations. Rows whose tokens are bad keep that reason; those with orders have their answer."""
+    """Judges observations. Rows whose tokens are bad keep that reason; those with orders, their answer."""
     verdicts = work.lane.safeguards.guard.check(
         work.columns.observations, work.features, work.memory, ages_s(work.columns, work.now_s)
     )
